@@ -1,0 +1,133 @@
+import { performance } from 'node:perf_hooks';
+import { Fault } from '../protocol/fault.ts';
+import { errnoName, storageFault } from './errno.ts';
+
+/** One step of an operation at the gate, for metrics, and for tests that stop the world between two of them. */
+export interface GateEvent {
+  readonly phase: 'begin' | 'end' | 'overdue' | 'refused';
+  readonly operation: string;
+  readonly path: string;
+  /** `ok` or the name of the errno; with `end` only. */
+  readonly result?: string;
+  readonly seconds?: number;
+}
+
+export interface GateOptions {
+  /** Operations that may be in the kernel at once; below UV_THREADPOOL_SIZE, so that hung ones leave threads. */
+  readonly budget: number;
+  /** Operations that may wait for a place. */
+  readonly queueLimit: number;
+  /** For the wait and for the call, each; afterwards the caller is answered and the call goes on without it. */
+  readonly deadlineMs: number;
+  readonly observe?: (event: GateEvent) => void;
+}
+
+/** An operation that is in the kernel. */
+interface Place {
+  readonly operation: string;
+  readonly path: string;
+  readonly beganAt: number;
+  overdue: boolean;
+}
+
+interface Waiting {
+  readonly enter: () => void;
+}
+
+/**
+ * The only way to the volume: every operation passes here, with a place in a budget and a deadline.
+ *
+ * A system call on a hung mount cannot be cancelled. It keeps its thread, and its place here, until the kernel lets
+ * it go; its caller does not wait for it. When hung calls hold every place, new ones are refused at once.
+ * Source: design.md invariant 7; libuv cannot cancel work that has begun.
+ */
+export class Gate {
+  readonly #options: GateOptions;
+  readonly #inside = new Set<Place>();
+  readonly #waiting: Waiting[] = [];
+
+  constructor(options: GateOptions) {
+    this.#options = options;
+  }
+
+  /** How many operations are in the kernel, how many of them are past their deadline, and how old the oldest is. */
+  get load(): { inside: number; waiting: number; overdue: number; oldestSeconds: number } {
+    const places = [...this.#inside];
+    const oldest = Math.min(performance.now(), ...places.map((place) => place.beganAt));
+    return {
+      inside: places.length,
+      waiting: this.#waiting.length,
+      overdue: places.filter((place) => place.overdue).length,
+      oldestSeconds: (performance.now() - oldest) / 1000,
+    };
+  }
+
+  /**
+   * Runs `work`, which makes a system call on the volume at `path`; `operation` is a verb for logs and metrics.
+   *
+   * @throws {Fault} STORAGE_BUSY without a place in budget or queue; STORAGE_TIMEOUT at the deadline; the STORAGE_
+   * code of the errno otherwise, with the error of the call as its cause.
+   */
+  async run<T>(operation: string, path: string, work: () => Promise<T>, deadlineMs?: number): Promise<T> {
+    await this.#enter(operation, path);
+    const place: Place = { operation, path, beganAt: performance.now(), overdue: false };
+    this.#inside.add(place);
+    this.#tell({ phase: 'begin', operation, path });
+    const call = Promise.try(work).then(
+      (value) => {
+        this.#leave(place, 'ok');
+        return value;
+      },
+      (error: unknown) => {
+        this.#leave(place, errnoName(error));
+        throw error instanceof Fault ? error : storageFault(operation, path, error);
+      },
+    );
+    return this.#bounded(call, place, deadlineMs ?? this.#options.deadlineMs);
+  }
+
+  async #enter(operation: string, path: string): Promise<void> {
+    if (this.#inside.size < this.#options.budget) return;
+    const stuck = [...this.#inside].every((place) => place.overdue);
+    if (stuck || this.#waiting.length >= this.#options.queueLimit) throw this.#refusal(operation, path, 'STORAGE_BUSY');
+    await new Promise<void>((resolve, reject) => {
+      const waiting: Waiting = { enter: () => (clearTimeout(timer), resolve()) };
+      const timer = setTimeout(() => {
+        this.#waiting.splice(this.#waiting.indexOf(waiting), 1);
+        reject(this.#refusal(operation, path, 'STORAGE_TIMEOUT'));
+      }, this.#options.deadlineMs);
+      this.#waiting.push(waiting);
+    });
+  }
+
+  #refusal(operation: string, path: string, code: 'STORAGE_BUSY' | 'STORAGE_TIMEOUT'): Fault {
+    const { inside, waiting, oldestSeconds } = this.load;
+    this.#tell({ phase: 'refused', operation, path });
+    const seen = `${inside} operations are in the kernel, the oldest for ${oldestSeconds.toFixed(1)} s, and ${waiting} wait`;
+    return new Fault(code, `cannot ${operation} ${path}: ${seen}`, { detail: { operation, path } });
+  }
+
+  async #bounded<T>(call: Promise<T>, place: Place, deadlineMs: number): Promise<T> {
+    const { promise, resolve, reject } = Promise.withResolvers<T>();
+    const timer = setTimeout(() => {
+      place.overdue = true;
+      const { operation, path } = place;
+      this.#tell({ phase: 'overdue', operation, path });
+      const message = `${operation} ${path} did not return within ${deadlineMs} ms`;
+      reject(new Fault('STORAGE_TIMEOUT', message, { detail: { operation, path, deadlineMs } }));
+    }, deadlineMs);
+    call.then(resolve, reject).finally(() => clearTimeout(timer));
+    return promise;
+  }
+
+  #leave(place: Place, result: string): void {
+    this.#inside.delete(place);
+    const seconds = (performance.now() - place.beganAt) / 1000;
+    this.#tell({ phase: 'end', operation: place.operation, path: place.path, result, seconds });
+    this.#waiting.shift()?.enter();
+  }
+
+  #tell(event: GateEvent): void {
+    this.#options.observe?.(event);
+  }
+}

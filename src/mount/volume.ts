@@ -1,0 +1,167 @@
+import { constants, promises as fs, type Dirent, type StatsFs } from 'node:fs';
+import type { VolumeLayout } from '../protocol/volume-layout.ts';
+import { errnoOf, meaningOf } from './errno.ts';
+import type { Gate } from './gate.ts';
+import { VolumeFile } from './volume-file.ts';
+
+export interface VolumeOptions {
+  readonly gate: Gate;
+  readonly layout: VolumeLayout;
+  /** Deadline of fsync, and of close and removal of much, which are slow on a healthy volume too. */
+  readonly slowDeadlineMs: number;
+}
+
+/**
+ * The file operations of the volume, each of them one pass of the gate.
+ *
+ * Paths come from the layout and are absolute. Every rejection is a Fault with a STORAGE_ code; ENOENT and EEXIST are
+ * answers where a method says so. Nothing is cached: another agent or a script may have changed what was there.
+ */
+export class Volume {
+  readonly layout: VolumeLayout;
+  readonly #gate: Gate;
+  readonly #slowDeadlineMs: number;
+
+  constructor(options: VolumeOptions) {
+    this.layout = options.layout;
+    this.#gate = options.gate;
+    this.#slowDeadlineMs = options.slowDeadlineMs;
+  }
+
+  /** Makes a folder; false where it exists already. Its parent exists. */
+  async makeFolder(path: string, mode = 0o755): Promise<boolean> {
+    return this.#unless('exists', false, 'mkdir', path, () => fs.mkdir(path, { mode }).then(() => true));
+  }
+
+  /** Opens a file for reading; undefined where there is none. Close it: an open file keeps its bytes on the volume. */
+  async openToRead(path: string): Promise<VolumeFile | undefined> {
+    // O_NONBLOCK: a script may have put a FIFO in its out/ folder, and opening one for reading waits for a writer.
+    const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+    return this.#unless('absent', undefined, 'open', path, async () => this.#file(await fs.open(path, flags), path));
+  }
+
+  /** Creates a file for writing that must not exist (`wx`); undefined where it does. */
+  async create(path: string, mode = 0o644): Promise<VolumeFile | undefined> {
+    return this.#unless('exists', undefined, 'create', path, async () => this.#file(await fs.open(path, 'wx', mode), path));
+  }
+
+  /** Reads a file whole; undefined where there is none. @throws {RangeError} beyond `maxBytes`. */
+  async read(path: string, maxBytes: number): Promise<Buffer | undefined> {
+    const file = await this.openToRead(path);
+    if (file === undefined) return undefined;
+    try {
+      return await file.readAll(maxBytes);
+    } finally {
+      await file.close();
+    }
+  }
+
+  /** Lists a folder; undefined where there is none. */
+  async list(path: string): Promise<Dirent[] | undefined> {
+    return this.#unless('absent', undefined, 'readdir', path, () => fs.readdir(path, { withFileTypes: true }));
+  }
+
+  /** Renames; false where `from` is absent. @throws {Fault} STORAGE_ERROR where a folder with content is in the way. */
+  async rename(from: string, to: string): Promise<boolean> {
+    return this.#unless('absent', false, 'rename', from, () => fs.rename(from, to).then(() => true));
+  }
+
+  /** Renames a folder onto a name that must be free; false where something is there. Atomic and exclusive. */
+  async renameExclusive(fromFolder: string, to: string): Promise<boolean> {
+    return this.#unless('exists', false, 'rename', fromFolder, () => fs.rename(fromFolder, to).then(() => true));
+  }
+
+  /**
+   * Makes a second name for a file: `made`, `exists` where the name is taken, `unsupported` where the file system has
+   * no hard links or `from` has as many as it may have.
+   */
+  async link(from: string, to: string): Promise<'made' | 'exists' | 'unsupported'> {
+    return this.#gate.run('link', to, async () => {
+      try {
+        await fs.link(from, to);
+        return 'made';
+      } catch (error) {
+        if (meaningOf(error) === 'exists') return 'exists';
+        if (NO_LINKS.has(errnoOf(error) ?? 0)) return 'unsupported';
+        throw error;
+      }
+    });
+  }
+
+  /** Removes a file; false where there is none. */
+  async remove(path: string): Promise<boolean> {
+    return this.#unless('absent', false, 'unlink', path, () => fs.unlink(path).then(() => true));
+  }
+
+  /** Removes an empty folder; false where there is none or it is not empty. */
+  async removeFolder(path: string): Promise<boolean> {
+    const removed = () => this.#unless('absent', false, 'rmdir', path, () => fs.rmdir(path).then(() => true));
+    return this.#unlessExists(removed);
+  }
+
+  /** Removes a folder and all that is in it, links not followed; nothing happens where there is none. */
+  async removeTree(path: string): Promise<void> {
+    const work = () => fs.rm(path, { recursive: true, force: true, maxRetries: 2 });
+    await this.#gate.run('remove-tree', path, work, this.#slowDeadlineMs);
+  }
+
+  /** Sets modification time to now, so that the sweeper sees that something was used; false where there is none. */
+  async touch(path: string): Promise<boolean> {
+    const now = new Date();
+    return this.#unless('absent', false, 'utimes', path, () => fs.utimes(path, now, now).then(() => true));
+  }
+
+  /** Changes the mode of a file. */
+  async changeMode(path: string, mode: number): Promise<void> {
+    await this.#gate.run('chmod', path, () => fs.chmod(path, mode));
+  }
+
+  /** Makes the entries of a folder durable. Source: fsync(2), "calling fsync() does not necessarily ensure that the entry in the directory has reached disk". */
+  async syncFolder(path: string): Promise<void> {
+    const sync = async (): Promise<void> => {
+      const handle = await fs.open(path, 'r');
+      try {
+        await handle.sync();
+      } finally {
+        await handle.close();
+      }
+    };
+    await this.#gate.run('fsync', path, sync, this.#slowDeadlineMs);
+  }
+
+  /** Free and total bytes as the file system tells them; on some they are those of the server's whole disk. */
+  async space(): Promise<{ freeBytes: number; totalBytes: number }> {
+    const root = this.layout.root;
+    const { bavail, blocks, bsize }: StatsFs = await this.#gate.run('statfs', root, () => fs.statfs(root));
+    return { freeBytes: bavail * bsize, totalBytes: blocks * bsize };
+  }
+
+  #file(handle: fs.FileHandle, path: string): VolumeFile {
+    return new VolumeFile({ gate: this.#gate, handle, path, slowDeadlineMs: this.#slowDeadlineMs });
+  }
+
+  async #unless<T, E>(
+    expected: 'absent' | 'exists',
+    answer: E,
+    ...[operation, path, work]: [operation: string, path: string, work: () => Promise<T>]
+  ): Promise<T | E> {
+    try {
+      return await this.#gate.run(operation, path, work);
+    } catch (error) {
+      if (meaningOf(error) === expected) return answer;
+      throw error;
+    }
+  }
+
+  async #unlessExists(removed: () => Promise<boolean>): Promise<boolean> {
+    try {
+      return await removed();
+    } catch (error) {
+      if (meaningOf(error) === 'exists') return false;
+      throw error;
+    }
+  }
+}
+
+/** EPERM, EMLINK, ENOSYS, EOPNOTSUPP: what link(2) says on file systems without hard links. */
+const NO_LINKS: ReadonlySet<number> = new Set([1, 31, 38, 95]);

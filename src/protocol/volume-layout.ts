@@ -1,0 +1,188 @@
+import type { Sha256 } from './digest.ts';
+import type { PackageId, PackageVersion } from './package-name.ts';
+import type { RelativePath } from './relative-path.ts';
+import type { ScriptKey } from './ticket.ts';
+
+/** The version of the layout, part of every path, so that a later layout never misreads this one. */
+export const LAYOUT_FOLDER = 'longshore-v1';
+
+/**
+ * Every path of the volume, and the only code that joins them.
+ *
+ *   <root>/longshore-v1/
+ *     identity/epoch                 the volume id, written once
+ *     blobs/sha256/ab/<hex>          immutable, 0444
+ *     packages/<id>/<version>        pointer to a blob
+ *     uploads/<id>                   bytes that have arrived so far
+ *     work/.staging-<random>/        a workspace while it is made, not yet anybody's
+ *     work/<key>/                    manifest.json, script, files/, packages/, out/
+ *     tickets/<key>/                 asked.json, published, cancel, outcome, tombstone, lines/
+ *     isolation/<name>/<number>      the line in front of an isolation name
+ *     locks/<name>                   advisory, correctness never rests on them
+ *     canary/                        write probes
+ */
+export class VolumeLayout {
+  readonly root: string;
+
+  /** `volumeFolder` is the absolute path under which the volume is mounted. */
+  constructor(volumeFolder: string) {
+    this.root = `${volumeFolder.replace(/\/+$/, '')}/${LAYOUT_FOLDER}`;
+  }
+
+  get identity(): string {
+    return `${this.root}/identity`;
+  }
+  get epoch(): string {
+    return `${this.identity}/epoch`;
+  }
+
+  get blobs(): string {
+    return `${this.root}/blobs/sha256`;
+  }
+  blobFolder(digest: Sha256): string {
+    return `${this.blobs}/${digest.slice(0, 2)}`;
+  }
+  blob(digest: Sha256): string {
+    return `${this.blobFolder(digest)}/${digest}`;
+  }
+
+  get packages(): string {
+    return `${this.root}/packages`;
+  }
+  packageFolder(id: PackageId): string {
+    return `${this.packages}/${id}`;
+  }
+  package(id: PackageId, version: PackageVersion): string {
+    return `${this.packageFolder(id)}/${version}`;
+  }
+
+  get uploads(): string {
+    return `${this.root}/uploads`;
+  }
+  upload(name: string): string {
+    return `${this.uploads}/${name}`;
+  }
+
+  get work(): string {
+    return `${this.root}/work`;
+  }
+  staging(name: string): WorkspaceLayout {
+    return new WorkspaceLayout(`${this.work}/${STAGING_PREFIX}${name}`);
+  }
+  workspace(key: ScriptKey): WorkspaceLayout {
+    return new WorkspaceLayout(`${this.work}/${key}`);
+  }
+
+  get tickets(): string {
+    return `${this.root}/tickets`;
+  }
+  ticket(key: ScriptKey): TicketLayout {
+    return new TicketLayout(`${this.tickets}/${key}`);
+  }
+
+  get isolation(): string {
+    return `${this.root}/isolation`;
+  }
+  isolationLine(folderName: string): string {
+    return `${this.isolation}/${folderName}`;
+  }
+
+  get locks(): string {
+    return `${this.root}/locks`;
+  }
+  lock(name: string): string {
+    return `${this.locks}/${name}`;
+  }
+
+  get canary(): string {
+    return `${this.root}/canary`;
+  }
+
+  /** The folders that the agent makes at its start, parents first. */
+  get folders(): readonly string[] {
+    const { root, identity, blobs, packages, uploads, work, tickets, isolation, locks, canary } = this;
+    return [root, identity, blobs, packages, uploads, work, tickets, isolation, locks, canary];
+  }
+}
+
+/** Names of workspaces that are still being made begin so; a script key never does. */
+export const STAGING_PREFIX = '.staging-';
+
+/** The places of one workspace; the runner sees the same ones under the same or another root. */
+export class WorkspaceLayout {
+  readonly root: string;
+
+  constructor(root: string) {
+    this.root = root;
+  }
+
+  get manifest(): string {
+    return `${this.root}/manifest.json`;
+  }
+  get script(): string {
+    return `${this.root}/script`;
+  }
+  get files(): string {
+    return `${this.root}/files`;
+  }
+  get packages(): string {
+    return `${this.root}/packages`;
+  }
+  get out(): string {
+    return `${this.root}/out`;
+  }
+  /** Made by the runner, or by an agent that wants the script never to start, whoever comes first. */
+  get started(): string {
+    return `${this.out}/started`;
+  }
+  get journal(): string {
+    return `${this.out}/journal`;
+  }
+  get result(): string {
+    return `${this.out}/result.json`;
+  }
+  get artifacts(): string {
+    return `${this.out}/artifacts`;
+  }
+  /** The place of a manifest entry (`files/conf/app.json`, `packages/web.1.0.zip`, `script`). */
+  entry(path: RelativePath): string {
+    return `${this.root}/${path}`;
+  }
+  artifact(path: RelativePath): string {
+    return `${this.artifacts}/${path}`;
+  }
+}
+
+/** The places of one ticket's record. */
+export class TicketLayout {
+  readonly root: string;
+
+  constructor(root: string) {
+    this.root = root;
+  }
+
+  /** What was asked; written with the folder, never changed. */
+  get asked(): string {
+    return `${this.root}/asked.json`;
+  }
+  /** Which staging folder becomes the workspace; whoever makes this file publishes. */
+  get published(): string {
+    return `${this.root}/published`;
+  }
+  get cancel(): string {
+    return `${this.root}/cancel`;
+  }
+  get outcome(): string {
+    return `${this.root}/outcome`;
+  }
+  get tombstone(): string {
+    return `${this.root}/tombstone`;
+  }
+  /** The agent's own lines about the script, one file a line, named by its number. */
+  get lines(): string {
+    return `${this.root}/lines`;
+  }
+  line(number: number): string {
+    return `${this.lines}/${String(number).padStart(8, '0')}`;
+  }
+}
