@@ -209,13 +209,13 @@ test('importCycles() tells the whole cycle once', async (t) => {
 
 goesRed('volumeNames() refuses a path of the volume outside volume-layout.ts', rules.volumeNames, [
   ['src/mount/a.ts', `const root = 'longshore-v1';`, /volume-layout: src\/mount\/a.ts:1 'longshore-v1'/],
-  ['src/staging/a.ts', '`${root}/work/${ticket}`', /'\/work\/' is a path of the volume/],
+  ['src/staging/a.ts', '`${root}/tickets/${ticket}`', /'\/tickets\/' is a path of the volume/],
   ['src/api/a.ts', `open('tickets/t1');`, /'tickets\/t1'/],
 ]);
 staysGreen('volumeNames() takes routes, imports and the layout itself', rules.volumeNames, {
   'src/api/a.ts': `app.put('/v1/blobs/sha256/:hex'); app.get('/blobs/:hex');`,
   'src/protocol/volume-layout.ts': `export const root = 'longshore-v1/blobs/';`,
-  'src/scripts/a.ts': `import { w } from './work/b.ts'; const title = 'work on tickets';`,
+  'src/scripts/a.ts': `import { w } from './tickets/b.ts'; const title = 'work on tickets';`,
 });
 
 test('topLevel() refuses an entry that was not agreed', async (t) => {
