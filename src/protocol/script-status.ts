@@ -44,5 +44,7 @@ export interface ScriptStatus {
   readonly ticket: string;
   readonly state: ScriptState;
   readonly outcome: Outcome | null;
+  /** As they came with the start. */
+  readonly labels: Readonly<Record<string, string>>;
   readonly journal: JournalPage;
 }

@@ -16,7 +16,7 @@ export const LAYOUT_FOLDER = 'longshore-v1';
  *     uploads/<id>                   bytes that have arrived so far
  *     work/.staging-<random>/        a workspace while it is made, not yet anybody's
  *     work/<key>/                    manifest.json, script, files/, packages/, out/
- *     tickets/<key>/                 asked.json, published, cancel, outcome, tombstone, lines/
+ *     tickets/<key>/                 asked.json, cancel, outcome, tombstone, lines/
  *     isolation/<name>/<number>      the line in front of an isolation name
  *     locks/<name>                   advisory, correctness never rests on them
  *     canary/                        write probes
@@ -78,6 +78,10 @@ export class VolumeLayout {
   }
   ticket(key: ScriptKey): TicketLayout {
     return new TicketLayout(`${this.tickets}/${key}`);
+  }
+  /** A record while it is made; `name` is unique and no script key. */
+  temporaryTicket(name: string): TicketLayout {
+    return new TicketLayout(`${this.tickets}/${name}`);
   }
 
   get isolation(): string {
@@ -164,10 +168,6 @@ export class TicketLayout {
   /** What was asked; written with the folder, never changed. */
   get asked(): string {
     return `${this.root}/asked.json`;
-  }
-  /** Which staging folder becomes the workspace; whoever makes this file publishes. */
-  get published(): string {
-    return `${this.root}/published`;
   }
   get cancel(): string {
     return `${this.root}/cancel`;

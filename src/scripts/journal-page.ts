@@ -1,0 +1,75 @@
+import { cursorText, type Cursor } from '../protocol/cursor.ts';
+import type { JournalLine, JournalPage } from '../protocol/script-status.ts';
+import { readScriptLines, type ScriptPage } from './journal-reader.ts';
+import { journalKeyOf, type ScriptRoom } from './script-room.ts';
+import { readClaim } from './started-claim.ts';
+import type { Asked } from './ticket-record.ts';
+import { VolumeWitness } from './volume-witness.ts';
+
+/** Where the reader of a script was last; see ReadOptions.hint. */
+export interface PlaceInWitness {
+  readonly after: number;
+  readonly offset: number;
+}
+
+const MAX_PAGE_LINES = 5000;
+const MAX_PAGE_BYTES = 1024 * 1024;
+
+/**
+ * Reads the lines after a cursor, the script's and the agent's, in the order of their times.
+ *
+ * `over` says that the script is settled. Lines of one source keep their own order; the cursor holds both places, so
+ * nothing is lost or doubled however the two interleave.
+ */
+export async function readPage(
+  room: ScriptRoom,
+  asked: Asked,
+  read: { after: Cursor; over: boolean; place: PlaceInWitness | undefined },
+): Promise<{ page: JournalPage; place: PlaceInWitness }> {
+  const script = await scriptPage(room, asked, read);
+  const agent = await room.lines.after(asked, read.after.agent);
+  const lines = merge(script.lines, agent, script.more);
+  const agentSeen = lines.findLast(({ id }) => id.startsWith('a'))?.seq ?? read.after.agent;
+  const next = cursorText({ script: script.last, agent: agentSeen });
+  return { page: { next, more: script.more, lines }, place: { after: script.last, offset: script.hint } };
+}
+
+async function scriptPage(
+  room: ScriptRoom,
+  asked: Asked,
+  { after, over, place }: { after: Cursor; over: boolean; place: PlaceInWitness | undefined },
+): Promise<ScriptPage> {
+  const claim = await readClaim(room.volume, asked.key);
+  const known = claim === 'unreadable' ? undefined : claim;
+  const live = await room.executor.witness(asked.key, known);
+  const volume = new VolumeWitness(room.volume, room.volume.layout.workspace(asked.key).journal);
+  try {
+    return await readScriptLines(
+      { live, volume },
+      {
+        key: journalKeyOf(room, asked.key),
+        after: after.script,
+        maxLines: MAX_PAGE_LINES,
+        maxBytes: MAX_PAGE_BYTES,
+        over,
+        ...(place?.after === after.script && { hint: place.offset }),
+      },
+    );
+  } finally {
+    await live?.close();
+  }
+}
+
+/** Merges by time; while more script lines are to come, agent lines behind the last one wait for their page. */
+function merge(script: readonly JournalLine[], agent: readonly JournalLine[], more: boolean): JournalLine[] {
+  const merged: JournalLine[] = [];
+  let next = 0;
+  for (const line of script) {
+    for (let other = agent[next]; other && other.at < line.at; other = agent[next]) {
+      merged.push(other);
+      next += 1;
+    }
+    merged.push(line);
+  }
+  return more ? merged : [...merged, ...agent.slice(next)];
+}

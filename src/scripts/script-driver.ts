@@ -1,0 +1,243 @@
+import type { FailureCode } from '../protocol/failure-table.ts';
+import { Fault } from '../protocol/fault.ts';
+import type { StartedClaim } from '../protocol/run-order.ts';
+import type { ScriptState } from '../protocol/script-state.ts';
+import type { Outcome } from '../protocol/script-status.ts';
+import type { ScriptKey } from '../protocol/ticket.ts';
+import { publishWorkspace } from '../staging/workspace.ts';
+import { IsolationLine } from './isolation-line.ts';
+import { outcomeOf } from './outcome.ts';
+import { runOrderFor } from './run-order.ts';
+import { cookieOf, type ScriptRoom } from './script-room.ts';
+import { claimForAgent, readClaim } from './started-claim.ts';
+import { keepStrays, settledOutcome } from './settle.ts';
+import type { Asked } from './ticket-record.ts';
+import { Wakeup } from './wakeup.ts';
+
+/** What a step found: go on at once, wait for news, or nothing is left to do. */
+type Step = 'again' | 'wait' | 'over';
+
+/** A runner that was told to stop gets this much more than the grace of its script. */
+const STOP_MARGIN_MS = 5000;
+const LINE_POLL_MS = 500;
+
+/**
+ * Brings one script from its publication to its outcome.
+ *
+ *   published ─ workspace renamed ─ isolation turn ─ launch ─ claim seen ─ running ─ runner gone ─ settled
+ *        └── cancel, time-out, no runner: the agent takes the claim itself, so that nothing can start any more ──┘
+ *
+ * Every step looks at the volume and the executor first and may be repeated: by this agent after a kill, by another
+ * one at the same time. Memory holds only what makes it faster.
+ */
+export class ScriptDriver {
+  readonly asked: Asked;
+  /** Wakes when the state changes or new output may be there. */
+  readonly news = new Wakeup();
+  readonly #room: ScriptRoom;
+  readonly #line: IsolationLine | undefined;
+  readonly #wakeup = new Wakeup();
+  readonly #closed: AbortSignal;
+  #state: ScriptState = 'published';
+  #launchedAt: number | undefined;
+  #cancelled = false;
+
+  constructor(room: ScriptRoom, asked: Asked, closed: AbortSignal) {
+    this.#room = room;
+    this.asked = asked;
+    this.#closed = closed;
+    const isOver = (key: ScriptKey): Promise<boolean> => this.#isOver(key);
+    this.#line = asked.isolation ? new IsolationLine(room.volume, asked.isolation.name, isOver) : undefined;
+  }
+
+  get state(): ScriptState {
+    return this.#state;
+  }
+
+  /** Looks again at once: a cancel was recorded, or a script of the same isolation name is over. */
+  wake(): void {
+    this.#wakeup.wake();
+  }
+
+  /** Runs until the script is settled or the agent closes; trouble is told and tried again, never thrown. */
+  async drive(): Promise<void> {
+    while (!this.#closed.aborted) {
+      const step = await this.#tried();
+      if (step === 'over') return;
+      if (step === 'wait') await this.#wakeup.sleep(this.#waitMs(), this.#closed);
+    }
+  }
+
+  async #tried(): Promise<Step> {
+    try {
+      return await this.#step();
+    } catch (error) {
+      // Also a bug here must not leave the script without anybody who looks after it.
+      this.#room.observe({ type: 'trouble', key: this.asked.key, step: this.#state, error });
+      return 'wait';
+    }
+  }
+
+  async #step(): Promise<Step> {
+    const { key } = this.asked;
+    if ((await this.#room.records.outcome(key)) !== undefined) return this.#leave();
+    const claim = await readClaim(this.#room.volume, key);
+    if (claim === undefined) return this.#beforeStart();
+    if (claim === 'unreadable') return this.#unreadable();
+    if (claim.by === 'agent') return this.#settle(this.#neverRan(claim.reason));
+    return this.#whileRunning(claim);
+  }
+
+  async #beforeStart(): Promise<Step> {
+    const { key, staging } = this.asked;
+    if (await this.#isCancelled()) return this.#prevent('SCRIPT_CANCELLED');
+    try {
+      await publishWorkspace(this.#room.volume, staging, key);
+    } catch (error) {
+      if (error instanceof Fault && error.code === 'WORKSPACE_LOST') return this.#settle(this.#neverRan(error.code));
+      throw error;
+    }
+    if (!(await this.#hasTurn())) return this.#isolationOver() ? this.#prevent('ISOLATION_TIMEOUT') : 'wait';
+    const seen = await this.#room.executor.look(key, undefined);
+    if (seen.presence === 'none') return this.#launch();
+    if (seen.presence === 'gone') {
+      await keepStrays(this.#room, this.asked, undefined);
+      return this.#prevent('RUNNER_NOT_STARTED');
+    }
+    return this.#launchOverdue() ? this.#prevent('RUNNER_NOT_STARTED') : 'wait';
+  }
+
+  async #hasTurn(): Promise<boolean> {
+    const { key, isolation } = this.asked;
+    if (this.#line === undefined || isolation === null) return true;
+    const turn = await this.#line.turn(key, isolation.level);
+    if (turn.runs) return true;
+    this.#enter('waiting');
+    const other = await this.#room.records.asked(turn.waitsFor);
+    const who = other ? `${other.ticket} of ${other.server}` : turn.waitsFor;
+    const text = `waiting for the isolation line "${isolation.name}": ${who} is in front`;
+    await this.#room.lines.add(key, { stream: 'agent', text, mark: `line-${turn.waitsFor}` });
+    return false;
+  }
+
+  async #launch(): Promise<Step> {
+    const { key } = this.asked;
+    this.#launchedAt ??= this.#nowMs();
+    // Watched from before the launch, so that the runner's first output cannot be missed.
+    this.#watch(undefined);
+    try {
+      await this.#room.executor.launch(runOrderFor(this.#room, this.asked));
+    } catch (error) {
+      if (!(error instanceof Fault) || error.code !== 'RUNNER_NOT_STARTED') throw error;
+      this.#room.observe({ type: 'trouble', key, step: 'launch', error });
+      return this.#launchOverdue() ? this.#prevent('RUNNER_NOT_STARTED') : 'wait';
+    }
+    this.#enter('launched');
+    return 'wait';
+  }
+
+  async #whileRunning(claim: StartedClaim & { by: 'runner' }): Promise<Step> {
+    const { executor } = this.#room;
+    const { key, graceMs, deadlineMs } = this.asked;
+    this.#enter('running');
+    this.#watch(claim);
+    const lastMs = Date.parse(claim.at) + deadlineMs + graceMs + this.#room.limits.drainMs + 2 * STOP_MARGIN_MS;
+    let killAtMs = lastMs;
+    let askVolumeAtMs = 0;
+    let stopSent = false;
+    while (!this.#closed.aborted) {
+      if ((await executor.look(key, claim)).presence === 'gone') return this.#settleEnded(claim);
+      if (this.#cancelled || this.#nowMs() >= askVolumeAtMs) {
+        askVolumeAtMs = this.#nowMs() + this.#room.limits.reconcileMs;
+        if (!stopSent && (await this.#isCancelled())) {
+          stopSent = await executor.stop(key, claim);
+          killAtMs = Math.min(lastMs, this.#nowMs() + graceMs + this.#room.limits.drainMs + STOP_MARGIN_MS);
+        }
+      }
+      if (this.#nowMs() >= killAtMs) await executor.clear(key, claim, cookieOf(this.#room, key));
+      await this.#wakeup.sleep(Math.max(1, Math.min(this.#room.limits.reconcileMs, killAtMs - this.#nowMs())), this.#closed);
+      this.news.wake();
+    }
+    return 'over';
+  }
+
+  async #settleEnded(claim: StartedClaim & { by: 'runner' }): Promise<Step> {
+    const cancelled = await this.#isCancelled();
+    return this.#settle(await settledOutcome(this.#room, this.asked, { claim, cancelled }));
+  }
+
+  async #unreadable(): Promise<Step> {
+    this.#launchedAt ??= this.#nowMs();
+    if (!this.#launchOverdue()) return 'wait';
+    const evidence = { claim: 'out/started is there and is not whole: its writer was killed in the middle' };
+    return this.#settle(outcomeOf('RUNNER_LOST', { endedAt: this.#room.now().toISOString(), evidence }));
+  }
+
+  /** Takes the claim, so that no runner can run the script; where one has it already, the next step sees it. */
+  async #prevent(reason: FailureCode): Promise<Step> {
+    const { volume, now } = this.#room;
+    await publishWorkspace(volume, this.asked.staging, this.asked.key);
+    await claimForAgent(volume, this.asked.key, { reason, at: now().toISOString() });
+    return 'again';
+  }
+
+  async #settle(outcome: Outcome): Promise<Step> {
+    const { key, server, ticket } = this.asked;
+    const first = await this.#room.records.recordOutcome(key, outcome);
+    if (first) this.#room.observe({ type: 'settled', key, server, ticket, code: outcome.code, says: outcome.says });
+    return this.#leave();
+  }
+
+  async #leave(): Promise<Step> {
+    await this.#line?.leave(this.asked.key);
+    this.#enter('finished');
+    return 'over';
+  }
+
+  #neverRan(reason: string): Outcome {
+    const code = NEVER_RAN.find((known) => known === reason) ?? 'RUNNER_NOT_STARTED';
+    return outcomeOf(code, { endedAt: this.#room.now().toISOString() });
+  }
+
+  #watch(claim: StartedClaim | undefined): void {
+    this.#room.executor.watch(this.asked.key, claim, { changed: () => this.#wakeup.wake(), signal: this.#closed });
+  }
+
+  #enter(state: ScriptState): void {
+    if (this.#state === state) return;
+    this.#state = state;
+    const { key, server, ticket } = this.asked;
+    this.#room.observe({ type: 'state', key, server, ticket, state });
+    this.news.wake();
+  }
+
+  async #isCancelled(): Promise<boolean> {
+    this.#cancelled ||= await this.#room.records.isCancelled(this.asked.key);
+    return this.#cancelled;
+  }
+
+  async #isOver(key: ScriptKey): Promise<boolean> {
+    const { records } = this.#room;
+    return (await records.outcome(key)) !== undefined || (await records.asked(key)) === undefined;
+  }
+
+  #isolationOver(): boolean {
+    const { isolation, askedAt } = this.asked;
+    return isolation !== null && this.#nowMs() - Date.parse(askedAt) > isolation.timeoutSeconds * 1000;
+  }
+
+  #launchOverdue(): boolean {
+    return this.#nowMs() - (this.#launchedAt ?? this.#nowMs()) > this.#room.limits.launchTimeoutMs;
+  }
+
+  #waitMs(): number {
+    const { reconcileMs } = this.#room.limits;
+    return this.#state === 'waiting' || this.#state === 'launched' ? Math.min(LINE_POLL_MS, reconcileMs) : reconcileMs;
+  }
+
+  #nowMs(): number {
+    return this.#room.now().getTime();
+  }
+}
+
+const NEVER_RAN = ['SCRIPT_CANCELLED', 'ISOLATION_TIMEOUT', 'RUNNER_NOT_STARTED', 'WORKSPACE_LOST'] as const;

@@ -1,0 +1,116 @@
+import type { Outcome } from '../protocol/script-status.ts';
+import type { ScriptKey } from '../protocol/ticket.ts';
+import type { ScriptBook } from './script-book.ts';
+import type { ScriptRoom } from './script-room.ts';
+import { Wakeup } from './wakeup.ts';
+
+export interface KeeperRules {
+  readonly reconcileMs: number;
+  readonly finishedRetentionMs: number;
+  readonly tombstoneRetentionMs: number;
+}
+
+/**
+ * Finds what nobody looks after: scripts of an agent that died, or that another agent published.
+ *
+ * The truth is what lies on the volume, so start and every later look are the same: list the records, follow those
+ * without an outcome. Several agents may follow one script; each step of it can be repeated.
+ */
+export class ScriptKeeper {
+  readonly #room: ScriptRoom;
+  readonly #book: ScriptBook;
+  readonly #rules: KeeperRules;
+  /** Records that are over; bounded by the records on the volume, which retention bounds. */
+  readonly #over = new Set<ScriptKey>();
+  readonly #closed = new AbortController();
+  #keeping: Promise<void> = Promise.resolve();
+
+  constructor(room: ScriptRoom, book: ScriptBook, rules: KeeperRules) {
+    this.#room = room;
+    this.#book = book;
+    this.#rules = rules;
+  }
+
+  /** Looks once through all records, then again every reconcileMs; returns after the first look. */
+  async start(): Promise<void> {
+    await this.look();
+    this.#keeping = this.#keep();
+  }
+
+  /** Follows every script that is not over and is not followed yet; returns how many were taken up. */
+  async look(): Promise<number> {
+    const keys = await this.#room.records.keys();
+    const unknown = keys.filter((key) => !this.#over.has(key) && !this.#book.isFollowed(key));
+    let taken = 0;
+    for (const key of unknown) taken += (await this.#takeUp(key)) ? 1 : 0;
+    const present = new Set(keys);
+    for (const key of this.#over) if (!present.has(key)) this.#over.delete(key);
+    return taken;
+  }
+
+  /** Completes scripts that nobody collected for long and forgets old tombstones; returns how many of each. */
+  async sweep(): Promise<{ completed: number; forgotten: number }> {
+    const swept = { completed: 0, forgotten: 0 };
+    for (const key of await this.#room.records.keys()) {
+      const done = await this.#sweepOne(key);
+      if (done) swept[done] += 1;
+    }
+    return swept;
+  }
+
+  async close(): Promise<void> {
+    this.#closed.abort();
+    await this.#keeping;
+  }
+
+  async #keep(): Promise<void> {
+    const pause = new Wakeup();
+    while (!this.#closed.signal.aborted) {
+      await pause.sleep(this.#rules.reconcileMs, this.#closed.signal);
+      try {
+        await this.look();
+      } catch (error) {
+        this.#room.observe({ type: 'trouble', key: undefined, step: 'reconcile', error });
+      }
+    }
+  }
+
+  async #takeUp(key: ScriptKey): Promise<boolean> {
+    const { records } = this.#room;
+    const outcome = await records.outcome(key);
+    if (outcome) {
+      this.#over.add(key);
+      await this.#finishBurial(key, outcome);
+      return false;
+    }
+    const asked = await records.asked(key);
+    if (asked === undefined) return false;
+    this.#book.follow(asked);
+    return this.#book.isFollowed(key);
+  }
+
+  /** A kill between tombstone and removal leaves a workspace that nobody can ask for any more. */
+  async #finishBurial(key: ScriptKey, outcome: Outcome): Promise<void> {
+    const { records, volume } = this.#room;
+    if (!(await records.tombstone(key))) return;
+    if ((await volume.list(volume.layout.workspace(key).root)) === undefined) return;
+    const asked = await records.asked(key);
+    if (asked) await this.#book.bury(asked, outcome);
+  }
+
+  async #sweepOne(key: ScriptKey): Promise<'completed' | 'forgotten' | undefined> {
+    const { records, now } = this.#room;
+    const ageOf = (at: string): number => now().getTime() - Date.parse(at);
+    const tombstone = await records.tombstone(key);
+    if (tombstone) {
+      if (ageOf(tombstone.completedAt) < this.#rules.tombstoneRetentionMs) return undefined;
+      await records.forget(key);
+      return 'forgotten';
+    }
+    const outcome = await records.outcome(key);
+    if (outcome === undefined || ageOf(outcome.endedAt) < this.#rules.finishedRetentionMs) return undefined;
+    const asked = await records.asked(key);
+    if (asked) await this.#book.bury(asked, outcome);
+    return 'completed';
+  }
+}

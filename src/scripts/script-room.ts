@@ -1,0 +1,48 @@
+import type { Executor } from '../executors/executor.ts';
+import type { Volume } from '../mount/volume.ts';
+import { scriptSealKey, type AgentKey } from '../protocol/seal.ts';
+import type { ScriptKey } from '../protocol/ticket.ts';
+import type { BlobStore } from '../staging/blob-store.ts';
+import type { PackageStore } from '../staging/package-store.ts';
+import type { AgentLines } from './agent-lines.ts';
+import type { ObserveScripts } from './script-events.ts';
+import type { TicketRecords } from './ticket-record.ts';
+
+/** Bounds of this room, all from the configuration. */
+export interface ScriptLimits {
+  readonly maxScripts: number;
+  readonly defaultDeadlineMs: number;
+  readonly defaultGraceMs: number;
+  readonly isolationTimeoutSeconds: number;
+  readonly drainMs: number;
+  readonly journalMaxBytes: number;
+  readonly volumeDeadlineMs: number;
+  /** From handing a script to the executor until its runner has taken the claim. */
+  readonly launchTimeoutMs: number;
+  /** How long nothing may happen before the volume is asked again what is true. */
+  readonly reconcileMs: number;
+}
+
+/** What every part of this room works with. */
+export interface ScriptRoom {
+  readonly volume: Volume;
+  readonly stores: { readonly blobs: BlobStore; readonly packages: PackageStore };
+  readonly records: TicketRecords;
+  readonly lines: AgentLines;
+  readonly executor: Executor;
+  readonly agentKey: AgentKey;
+  readonly epoch: string;
+  readonly limits: ScriptLimits;
+  readonly now: () => Date;
+  readonly observe: ObserveScripts;
+}
+
+/** The key that seals the journal of a script. */
+export function journalKeyOf(room: ScriptRoom, key: ScriptKey): Buffer {
+  return scriptSealKey(room.agentKey, key, 'journal');
+}
+
+/** The mark that the processes of a script carry; the same after a restart of the agent. */
+export function cookieOf(room: ScriptRoom, key: ScriptKey): string {
+  return scriptSealKey(room.agentKey, key, 'cookie').toString('hex').slice(0, 32);
+}

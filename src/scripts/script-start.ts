@@ -1,0 +1,78 @@
+import { Fault } from '../protocol/fault.ts';
+import type { ScriptRequest } from '../protocol/script-request.ts';
+import { agentKeyName } from '../protocol/seal.ts';
+import type { ScriptKey, Ticket } from '../protocol/ticket.ts';
+import { stageWorkspace } from '../staging/workspace.ts';
+import { sealVariables } from './run-order.ts';
+import { bodyMarkOf, variablesOf, workspacePlanFor } from './script-plan.ts';
+import type { ScriptRoom } from './script-room.ts';
+import type { Asked } from './ticket-record.ts';
+
+/** Who asks for what. */
+export interface Start {
+  readonly key: ScriptKey;
+  readonly server: string;
+  readonly ticket: Ticket;
+  readonly request: ScriptRequest;
+}
+
+/**
+ * Stages and publishes a script, or finds that it was published before; returns its record.
+ *
+ * Everything is staged first; one rename of the record then makes the script exist, and names the staging folder, so
+ * that of concurrent starts, also from several agents, exactly one workspace is ever used (invariants 1 and 3).
+ *
+ * @throws {Fault} TICKET_CONFLICT, TICKET_COMPLETED, and the codes of staging, after which nothing is left.
+ */
+export async function publishScript(room: ScriptRoom, start: Start): Promise<Asked> {
+  const earlier = await room.records.asked(start.key);
+  if (earlier) return sameOrFault(room, start, earlier);
+  const asked = await stage(room, start);
+  if (await room.records.publish(asked)) return asked;
+  await room.volume.removeTree(room.volume.layout.staging(asked.staging).root);
+  const winner = await room.records.asked(start.key);
+  if (winner === undefined) throw new Fault('STORAGE_ERROR', `the record of ${start.ticket} vanished while it was published`);
+  return sameOrFault(room, start, winner);
+}
+
+async function sameOrFault(room: ScriptRoom, { key, ticket, request }: Start, earlier: Asked): Promise<Asked> {
+  const detail = { ticket };
+  if (await room.records.tombstone(key)) {
+    throw new Fault('TICKET_COMPLETED', `${ticket} was completed and never runs again; use a new ticket`, { detail });
+  }
+  if (earlier.agentKeyName !== agentKeyName(room.agentKey)) throw foreignKey(earlier, room);
+  if (earlier.bodyMark === bodyMarkOf(room.agentKey, key, request)) return earlier;
+  throw new Fault('TICKET_CONFLICT', `${ticket} was started at ${earlier.askedAt} with another body`, { detail });
+}
+
+/** Says that a script can be neither read nor driven here. */
+export function foreignKey(asked: Asked, room: ScriptRoom): Fault {
+  const own = agentKeyName(room.agentKey);
+  return new Fault(
+    'KEY_FOREIGN',
+    `${asked.ticket} is sealed with the agent key ${asked.agentKeyName}, and this agent has ${own}; agents of one volume need one key file`,
+    { detail: { ticket: asked.ticket } },
+  );
+}
+
+async function stage(room: ScriptRoom, { key, server, ticket, request }: Start): Promise<Asked> {
+  const staged = await stageWorkspace(room.volume, room.stores, workspacePlanFor(key, request));
+  const { limits, agentKey } = room;
+  return {
+    version: 1,
+    key,
+    server,
+    ticket,
+    askedAt: room.now().toISOString(),
+    bodyMark: bodyMarkOf(agentKey, key, request),
+    agentKeyName: agentKeyName(agentKey),
+    ...staged,
+    language: request.language,
+    arguments: request.arguments ?? [],
+    sealedVariables: sealVariables(room, key, variablesOf(request)),
+    isolation: request.isolation ? { timeoutSeconds: limits.isolationTimeoutSeconds, ...request.isolation } : null,
+    deadlineMs: request.deadlineSeconds === undefined ? limits.defaultDeadlineMs : request.deadlineSeconds * 1000,
+    graceMs: request.graceSeconds === undefined ? limits.defaultGraceMs : request.graceSeconds * 1000,
+    labels: request.labels ?? {},
+  };
+}

@@ -1,0 +1,72 @@
+import type { StartedClaim } from '../protocol/run-order.ts';
+import type { Outcome } from '../protocol/script-status.ts';
+import { endInResult, findEnd, straysIn, type FoundEnd } from './end-search.ts';
+import { outcomeFrom, outcomeOf } from './outcome.ts';
+import { cookieOf, journalKeyOf, type ScriptRoom } from './script-room.ts';
+import type { Asked } from './ticket-record.ts';
+import { VolumeWitness } from './volume-witness.ts';
+
+/** What is known when the runner of a script is gone. */
+export interface EndedRun {
+  readonly claim: StartedClaim & { by: 'runner' };
+  readonly cancelled: boolean;
+}
+
+const MAX_STRAYS = 50;
+const MAX_STRAY_CHARACTERS = 2000;
+const MAX_RESULT_BYTES = 1024 * 1024;
+
+/**
+ * Finds out how a script ended whose runner is gone, from three places that each suffice: the end frame on the
+ * runner's stdout, in the journal on the volume, in result.json.
+ *
+ * Without an authentic record it is never a success (invariant 4), and what is left of its processes is ended first.
+ */
+export async function settledOutcome(room: ScriptRoom, asked: Asked, run: EndedRun): Promise<Outcome> {
+  const end = await findAuthenticEnd(room, asked, run.claim);
+  if (end === undefined) await room.executor.clear(asked.key, run.claim, cookieOf(room, asked.key));
+  await keepStrays(room, asked, run.claim);
+  return end ? outcomeFrom(end.record, run.cancelled) : lostOutcome(room, asked, run);
+}
+
+async function findAuthenticEnd(room: ScriptRoom, asked: Asked, claim: StartedClaim): Promise<FoundEnd | undefined> {
+  const key = journalKeyOf(room, asked.key);
+  const workspace = room.volume.layout.workspace(asked.key);
+  const live = await room.executor.witness(asked.key, claim);
+  try {
+    const seen = live && (await findEnd(live, key));
+    if (seen) return seen;
+  } finally {
+    await live?.close();
+  }
+  const onVolume = await findEnd(new VolumeWitness(room.volume, workspace.journal), key);
+  if (onVolume) return onVolume;
+  const result = await room.volume.read(workspace.result, MAX_RESULT_BYTES);
+  return result && endInResult(result, key);
+}
+
+/** Keeps what came out of the runner and is no frame: the last words of a runner that crashed. */
+export async function keepStrays(room: ScriptRoom, asked: Asked, claim: StartedClaim | undefined): Promise<void> {
+  const live = await room.executor.witness(asked.key, claim);
+  if (live === undefined) return;
+  try {
+    for (const { offset, bytes } of await straysIn(live, journalKeyOf(room, asked.key), MAX_STRAYS)) {
+      const text = bytes.toString('utf8').slice(0, MAX_STRAY_CHARACTERS);
+      await room.lines.add(asked.key, { stream: 'pod', text, mark: `stray-${offset}` });
+    }
+  } finally {
+    await live.close();
+  }
+}
+
+function lostOutcome(room: ScriptRoom, asked: Asked, { claim, cancelled }: EndedRun): Outcome {
+  const now = room.now();
+  const missing = ['end frame on stdout', 'end frame in out/journal', 'out/result.json'];
+  const parts = { startedAt: claim.at, endedAt: now.toISOString(), evidence: { missing, runner: claim.pid } };
+  const killed = 'and its runner did not live to write an end record';
+  if (cancelled) return outcomeOf('SCRIPT_CANCELLED', { ...parts, says: `the script was cancelled, ${killed}` });
+  if (now.getTime() >= Date.parse(claim.at) + asked.deadlineMs) {
+    return outcomeOf('SCRIPT_DEADLINE', { ...parts, says: `the script ran into its deadline, ${killed}` });
+  }
+  return outcomeOf('RUNNER_LOST', parts);
+}
