@@ -11,7 +11,9 @@ const CURSOR = /^s(0|[1-9][0-9]{0,14})\.a(0|[1-9][0-9]{0,14})$/;
 /** Reads `s42.a3`; undefined for anything else. */
 export function parseCursor(text: string): Cursor | undefined {
   const [, script, agent] = CURSOR.exec(text) ?? [];
-  return script === undefined || agent === undefined ? undefined : { script: Number(script), agent: Number(agent) };
+  return script === undefined || agent === undefined
+    ? undefined
+    : { script: Number(script), agent: Number(agent) };
 }
 
 /** Writes a cursor; clients hand it back as it is and read nothing into it. */

@@ -14,7 +14,7 @@ export interface EndRecord {
   readonly fault: { readonly code: FailureCode; readonly says: string } | null;
   readonly startedAt: string;
   readonly endedAt: string;
-  /** Pieces of the script's output, and its bytes by stream before masking. */
+  /** Number of the last line before this record, notes included; bytes are the script's, before masking. */
   readonly lines: number;
   readonly stdoutBytes: number;
   readonly stderrBytes: number;
@@ -50,7 +50,14 @@ export function parseEndRecord(text: string): EndRecord | undefined {
   return wellFormed ? (value as EndRecord) : undefined;
 }
 
-const COUNTS = ['lines', 'stdoutBytes', 'stderrBytes', 'framesNotOnVolume', 'linesOverLimit', 'leftBehind'] as const;
+const COUNTS = [
+  'lines',
+  'stdoutBytes',
+  'stderrBytes',
+  'framesNotOnVolume',
+  'linesOverLimit',
+  'leftBehind',
+] as const;
 
 function isFault(value: unknown): boolean {
   const { code, says } = (value ?? {}) as Record<string, unknown>;

@@ -31,14 +31,17 @@ const HEAD = /^LS1 ([1-9][0-9]{0,14})-([1-9][0-9]{0,14}) ([A-Za-z0-9+/]+={0,2})$
 /** Writes a frame as a line that ends in `\n`. */
 export function sealFrame(key: Buffer, frame: JournalFrame): Buffer {
   const head = `LS1 ${frame.first}-${frame.last}`;
-  return Buffer.from(`${head} ${sealBytes(key, nonceOf(frame.first), head, frame.payload).toString('base64')}\n`);
+  return Buffer.from(
+    `${head} ${sealBytes(key, nonceOf(frame.first), head, frame.payload).toString('base64')}\n`,
+  );
 }
 
 /** Reads the head of a line without its `\n`; undefined where it does not look like a frame. */
 export function parseFrameHead(line: string): FrameHead | undefined {
   if (line.length > MAX_FRAME_LINE_BYTES || !line.startsWith('LS1 ')) return undefined;
   const [, first, last, base64] = HEAD.exec(line) ?? [];
-  if (first === undefined || last === undefined || base64 === undefined || Number(last) < Number(first)) return undefined;
+  if (first === undefined || last === undefined || base64 === undefined || Number(last) < Number(first))
+    return undefined;
   return { first: Number(first), last: Number(last), sealed: Buffer.from(base64, 'base64') };
 }
 

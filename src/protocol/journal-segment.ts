@@ -56,7 +56,11 @@ export function decodeSegments(payload: Buffer): JournalSegment[] | undefined {
     const length = payload.readUInt32BE(at + 8);
     const end = at + HEADER_BYTES + length;
     if (kind === undefined || length === 0 || end > payload.length) return undefined;
-    segments.push({ kind, atMs: payload.readUIntBE(at + 2, 6), bytes: payload.subarray(at + HEADER_BYTES, end) });
+    segments.push({
+      kind,
+      atMs: payload.readUIntBE(at + 2, 6),
+      bytes: payload.subarray(at + HEADER_BYTES, end),
+    });
     at = end;
   }
   return segments;
@@ -70,7 +74,11 @@ export function countPieces(bytes: Buffer): number {
 }
 
 /** Splits segments into pieces numbered from `first`, skipping those up to and including `after`. */
-export function* piecesOf(segments: readonly JournalSegment[], first: number, after = 0): Generator<JournalPiece> {
+export function* piecesOf(
+  segments: readonly JournalSegment[],
+  first: number,
+  after = 0,
+): Generator<JournalPiece> {
   let seq = first;
   for (const { kind, atMs, bytes } of segments) {
     for (let at = 0; at < bytes.length; seq += 1) {

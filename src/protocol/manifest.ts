@@ -31,7 +31,8 @@ export function manifestDigestOf(manifest: Manifest): Sha256 {
 /** Reads the bytes of a manifest; undefined unless every entry is well formed and no two name one file. */
 export function parseManifest(bytes: Uint8Array): Manifest | undefined {
   const value = parseObject(bytes);
-  if (value?.['version'] !== 1 || typeof value['key'] !== 'string' || !Array.isArray(value['entries'])) return undefined;
+  if (value?.['version'] !== 1 || typeof value['key'] !== 'string' || !Array.isArray(value['entries']))
+    return undefined;
   const key = parseScriptKey(value['key']);
   const entries = value['entries'].map(parseEntry);
   if (key === undefined || !entries.every((entry) => entry !== undefined)) return undefined;

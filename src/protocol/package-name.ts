@@ -8,7 +8,8 @@ export const PACKAGE_ID_RULE =
   '1 to 100 of the characters A-Z a-z 0-9 . _ - with a letter, a digit or _ first and last, and no ".." inside';
 export const PACKAGE_VERSION_RULE =
   '1 to 100 of the characters A-Z a-z 0-9 . _ + - with a letter or a digit first and last, and no ".." inside';
-export const EXTENSION_RULE = 'a file name whose extension has at most 20 of the characters A-Z a-z 0-9 . after a dot';
+export const EXTENSION_RULE =
+  'a file name whose extension has at most 20 of the characters A-Z a-z 0-9 . after a dot';
 
 const ID = /^(?!.*\.\.)[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9_])?$/;
 const VERSION = /^(?!.*\.\.)[A-Za-z0-9](?:[A-Za-z0-9._+-]{0,98}[A-Za-z0-9])?$/;

@@ -67,7 +67,9 @@ export function parseStartedClaim(text: string): StartedClaim | undefined {
     if (value === null || (value['by'] !== 'runner' && value['by'] !== 'agent')) return undefined;
     if (value['by'] === 'runner' && !Number.isSafeInteger(value['pid'])) return undefined;
     // Checked member by member above and below.
-    return strings.every((name) => typeof value[name] === 'string') ? (value as unknown as StartedClaim) : undefined;
+    return strings.every((name) => typeof value[name] === 'string')
+      ? (value as unknown as StartedClaim)
+      : undefined;
   } catch {
     return undefined;
   }

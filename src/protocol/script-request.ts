@@ -7,7 +7,11 @@ export interface ScriptRequest {
   readonly arguments?: readonly string[];
   readonly files?: readonly ScriptFile[];
   readonly packages?: readonly { readonly id: string; readonly version: string }[];
-  readonly variables?: readonly { readonly name: string; readonly value: string; readonly sensitive?: boolean }[];
+  readonly variables?: readonly {
+    readonly name: string;
+    readonly value: string;
+    readonly sensitive?: boolean;
+  }[];
   readonly isolation?: ScriptIsolation;
   readonly storage?: 'shared';
   readonly deadlineSeconds?: number;

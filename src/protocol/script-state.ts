@@ -7,7 +7,14 @@
  * Every state but `completed` can end in `finished`. A state is never stored: it is derived from what lies on the
  * volume and what the executor knows, so that an agent that was killed comes to the same one.
  */
-export const SCRIPT_STATES = ['published', 'waiting', 'launched', 'running', 'finished', 'completed'] as const;
+export const SCRIPT_STATES = [
+  'published',
+  'waiting',
+  'launched',
+  'running',
+  'finished',
+  'completed',
+] as const;
 export type ScriptState = (typeof SCRIPT_STATES)[number];
 
 export type ScriptEvent = 'isolation-wait' | 'launch' | 'start' | 'settle' | 'complete';

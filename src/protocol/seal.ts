@@ -33,7 +33,9 @@ export function sealBytes(key: Buffer, nonce: Buffer, context: string, plain: Ui
 /** Opens what sealBytes sealed; undefined unless key, nonce, context and every bit are the same. */
 export function openBytes(key: Buffer, nonce: Buffer, context: string, sealed: Buffer): Buffer | undefined {
   if (sealed.length < TAG_BYTES) return undefined;
-  const decipher = createDecipheriv('aes-256-gcm', key, nonce, { authTagLength: TAG_BYTES }).setAAD(Buffer.from(context));
+  const decipher = createDecipheriv('aes-256-gcm', key, nonce, { authTagLength: TAG_BYTES }).setAAD(
+    Buffer.from(context),
+  );
   decipher.setAuthTag(sealed.subarray(sealed.length - TAG_BYTES));
   const plain = decipher.update(sealed.subarray(0, sealed.length - TAG_BYTES));
   try {
@@ -54,5 +56,7 @@ export function sealText(key: Buffer, context: string, text: string): string {
 export function openText(key: Buffer, context: string, sealed: string): string | undefined {
   const bytes = Buffer.from(sealed, 'base64');
   if (bytes.length < NONCE_BYTES + TAG_BYTES) return undefined;
-  return openBytes(key, bytes.subarray(0, NONCE_BYTES), context, bytes.subarray(NONCE_BYTES))?.toString('utf8');
+  return openBytes(key, bytes.subarray(0, NONCE_BYTES), context, bytes.subarray(NONCE_BYTES))?.toString(
+    'utf8',
+  );
 }

@@ -17,7 +17,7 @@ export const LAYOUT_FOLDER = 'longshore-v1';
  *     work/.staging-<random>/        a workspace while it is made, not yet anybody's
  *     work/<key>/                    manifest.json, script, files/, packages/, out/
  *     tickets/<key>/                 asked.json, cancel, outcome, tombstone, lines/
- *     isolation/<name>/<number>      the line in front of an isolation name
+ *     isolation/<name>/<number>      the line in front of an isolation name, and <number>.<key>.sure
  *     locks/<name>                   advisory, correctness never rests on them
  *     canary/                        write probes
  */
@@ -87,8 +87,8 @@ export class VolumeLayout {
   get isolation(): string {
     return `${this.root}/isolation`;
   }
-  isolationLine(folderName: string): string {
-    return `${this.isolation}/${folderName}`;
+  isolationLine(folderName: string): IsolationLayout {
+    return new IsolationLayout(`${this.isolation}/${folderName}`);
   }
 
   get locks(): string {
@@ -185,4 +185,30 @@ export class TicketLayout {
   line(number: number): string {
     return `${this.lines}/${String(number).padStart(8, '0')}`;
   }
+}
+
+/** The places of one isolation line. */
+export class IsolationLayout {
+  readonly root: string;
+
+  constructor(root: string) {
+    this.root = root;
+  }
+
+  place(number: number): string {
+    return `${this.root}/${placeName(number)}`;
+  }
+  /** Beside a place: its owner has seen everybody in front. */
+  sure(number: number, key: ScriptKey): string {
+    return `${this.root}/${sureName(number, key)}`;
+  }
+}
+
+/** The file name of a place in a line; names sort as numbers do. */
+export function placeName(number: number): string {
+  return String(number).padStart(12, '0');
+}
+
+export function sureName(number: number, key: ScriptKey): string {
+  return `${placeName(number)}.${key}.sure`;
 }

@@ -39,7 +39,8 @@ export class AgentLines {
     const bytes = Buffer.from(JSON.stringify({ at: this.#now().toISOString(), ...line } satisfies AgentLine));
     const layout = this.#volume.layout.ticket(key);
     // Another agent may take a number first; then its line may be this one, so look again.
-    if (!(await writeOnce(this.#volume, layout.line(FIRST_STORED + stored.length), bytes))) await this.add(key, line);
+    if (!(await writeOnce(this.#volume, layout.line(FIRST_STORED + stored.length), bytes)))
+      await this.add(key, line);
   }
 
   /** The agent's lines with numbers above `after`, in their order. */

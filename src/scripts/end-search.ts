@@ -1,6 +1,11 @@
 import type { Witness } from '../executors/executor.ts';
 import { parseEndRecord, type EndRecord } from '../protocol/end-record.ts';
-import { MAX_FRAME_LINE_BYTES, openFrame, parseFrameHead, type JournalFrame } from '../protocol/journal-frame.ts';
+import {
+  MAX_FRAME_LINE_BYTES,
+  openFrame,
+  parseFrameHead,
+  type JournalFrame,
+} from '../protocol/journal-frame.ts';
 import { decodeSegments } from '../protocol/journal-segment.ts';
 import { FrameSource, type Stray } from './frame-source.ts';
 

@@ -1,5 +1,11 @@
 import type { Witness } from '../executors/executor.ts';
-import { MAX_FRAME_LINE_BYTES, openFrame, parseFrameHead, type FrameHead, type JournalFrame } from '../protocol/journal-frame.ts';
+import {
+  MAX_FRAME_LINE_BYTES,
+  openFrame,
+  parseFrameHead,
+  type FrameHead,
+  type JournalFrame,
+} from '../protocol/journal-frame.ts';
 
 /** A line of a witness that does not open as a frame of this script, and where it stands. */
 export interface Stray {
@@ -9,8 +15,7 @@ export interface Stray {
 
 /** What a scan finds: an authentic frame, or something else. `end` is the offset behind it. */
 export type ScanItem =
-  | { readonly frame: JournalFrame; readonly end: number }
-  | { readonly stray: Stray; readonly end: number };
+  { readonly frame: JournalFrame; readonly end: number } | { readonly stray: Stray; readonly end: number };
 
 const BLOCK_BYTES = 2 * MAX_FRAME_LINE_BYTES;
 const NEWLINE = 0x0a;
@@ -58,7 +63,7 @@ export class FrameSource {
   }
 
   *#items(block: Buffer, offset: number): Generator<ScanItem> {
-    for (let at = 0; at < block.length; ) {
+    for (let at = 0; at < block.length;) {
       const newline = block.indexOf(NEWLINE, at);
       const end = newline < 0 ? block.length : newline;
       const line = block.subarray(at, end);
@@ -74,7 +79,7 @@ export class FrameSource {
   /** The first authentic frame that begins behind `offset`, within one block. */
   async #firstHead(offset: number): Promise<{ head: FrameHead; offset: number } | undefined> {
     const block = await this.#witness.readAt(offset, BLOCK_BYTES);
-    for (let newline = block.indexOf(NEWLINE); newline >= 0; ) {
+    for (let newline = block.indexOf(NEWLINE); newline >= 0;) {
       const next = block.indexOf(NEWLINE, newline + 1);
       if (next < 0) return undefined;
       const head = parseFrameHead(block.toString('latin1', newline + 1, next));

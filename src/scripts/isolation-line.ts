@@ -1,6 +1,7 @@
 import { sha256Of } from '../protocol/digest.ts';
 import { Fault } from '../protocol/fault.ts';
 import type { ScriptIsolation } from '../protocol/script-request.ts';
+import { sureName, type IsolationLayout } from '../protocol/volume-layout.ts';
 import { parseScriptKey, type ScriptKey } from '../protocol/ticket.ts';
 import { readOnce, writeOnce } from '../staging/atomic-file.ts';
 import type { Volume } from '../mount/volume.ts';
@@ -33,13 +34,13 @@ const MAX_ATTEMPTS = 200;
  */
 export class IsolationLine {
   readonly #volume: Volume;
-  readonly #folder: string;
+  readonly #layout: IsolationLayout;
   readonly #isOver: (key: ScriptKey) => Promise<boolean>;
 
   constructor(volume: Volume, name: string, isOver: (key: ScriptKey) => Promise<boolean>) {
     this.#volume = volume;
     // The hash keeps names apart on file systems that ignore case.
-    this.#folder = volume.layout.isolationLine(`${name.toLowerCase()}-${sha256Of(name).slice(0, 12)}`);
+    this.#layout = volume.layout.isolationLine(`${name.toLowerCase()}-${sha256Of(name).slice(0, 12)}`);
     this.#isOver = isOver;
   }
 
@@ -70,46 +71,48 @@ export class IsolationLine {
       const number = (line.at(-1)?.number ?? 0) + 1;
       if (await this.#take({ number, level, key, sure: false })) return number;
     }
-    throw new Fault('STORAGE_BUSY', `no place in the line ${this.#folder} after ${MAX_ATTEMPTS} attempts`);
+    throw new Fault(
+      'STORAGE_BUSY',
+      `no place in the line ${this.#layout.root} after ${MAX_ATTEMPTS} attempts`,
+    );
   }
 
   async #take(place: Place): Promise<boolean> {
-    await this.#volume.makeFolder(this.#folder);
+    await this.#volume.makeFolder(this.#layout.root);
     const { number, level, key } = place;
-    if (!(await writeOnce(this.#volume, this.#path(number), Buffer.from(JSON.stringify({ level, key }))))) return false;
+    if (
+      !(await writeOnce(
+        this.#volume,
+        this.#layout.place(number),
+        Buffer.from(JSON.stringify({ level, key })),
+      ))
+    )
+      return false;
     const last = (await this.#places()).at(-1)?.number ?? 0;
     if (last > number) {
       await this.#giveUp(place);
       return false;
     }
-    await (await this.#volume.create(this.#surePath(place)))?.close();
+    await (await this.#volume.create(this.#layout.sure(number, key)))?.close();
     return true;
   }
 
   /** First the mark, then the place: a mark without a place must not make a later owner of the number sure. */
   async #giveUp(place: Place): Promise<void> {
-    await this.#volume.remove(this.#surePath(place));
-    await this.#volume.removeTree(this.#path(place.number));
+    await this.#volume.remove(this.#layout.sure(place.number, place.key));
+    await this.#volume.removeTree(this.#layout.place(place.number));
   }
 
   async #places(): Promise<Place[]> {
-    const names = ((await this.#volume.list(this.#folder)) ?? []).map(({ name }) => name).sort();
+    const names = ((await this.#volume.list(this.#layout.root)) ?? []).map(({ name }) => name).sort();
     const marks = new Set(names);
     const places: Place[] = [];
-    for (const name of names.filter((name) => NUMBER.test(name))) {
-      const bytes = await readOnce(this.#volume, `${this.#folder}/${name}`, MAX_PLACE_BYTES);
+    for (const number of names.filter((name) => NUMBER.test(name)).map(Number)) {
+      const bytes = await readOnce(this.#volume, this.#layout.place(number), MAX_PLACE_BYTES);
       const stands = bytes && parsePlace(bytes);
-      if (stands) places.push({ ...stands, number: Number(name), sure: marks.has(`${name}.${stands.key}.sure`) });
+      if (stands) places.push({ ...stands, number, sure: marks.has(sureName(number, stands.key)) });
     }
     return places;
-  }
-
-  #path(number: number): string {
-    return `${this.#folder}/${String(number).padStart(12, '0')}`;
-  }
-
-  #surePath({ number, key }: Place): string {
-    return `${this.#path(number)}.${key}.sure`;
   }
 }
 

@@ -1,5 +1,5 @@
 import { cursorText, type Cursor } from '../protocol/cursor.ts';
-import type { JournalLine, JournalPage } from '../protocol/script-status.ts';
+import type { JournalLine, JournalPage, Outcome } from '../protocol/script-status.ts';
 import { readScriptLines, type ScriptPage } from './journal-reader.ts';
 import { journalKeyOf, type ScriptRoom } from './script-room.ts';
 import { readClaim } from './started-claim.ts';
@@ -12,19 +12,26 @@ export interface PlaceInWitness {
   readonly offset: number;
 }
 
+/** What to read: from where, whether the script is settled, and where the reader was last. */
+export interface PageRead {
+  readonly after: Cursor;
+  readonly outcome: Outcome | undefined;
+  readonly place: PlaceInWitness | undefined;
+}
+
 const MAX_PAGE_LINES = 5000;
 const MAX_PAGE_BYTES = 1024 * 1024;
 
 /**
  * Reads the lines after a cursor, the script's and the agent's, in the order of their times.
  *
- * `over` says that the script is settled. Lines of one source keep their own order; the cursor holds both places, so
+ * Lines of one source keep their own order; the cursor holds both places, so
  * nothing is lost or doubled however the two interleave.
  */
 export async function readPage(
   room: ScriptRoom,
   asked: Asked,
-  read: { after: Cursor; over: boolean; place: PlaceInWitness | undefined },
+  read: PageRead,
 ): Promise<{ page: JournalPage; place: PlaceInWitness }> {
   const script = await scriptPage(room, asked, read);
   const agent = await room.lines.after(asked, read.after.agent);
@@ -37,8 +44,9 @@ export async function readPage(
 async function scriptPage(
   room: ScriptRoom,
   asked: Asked,
-  { after, over, place }: { after: Cursor; over: boolean; place: PlaceInWitness | undefined },
+  { after, outcome, place }: PageRead,
 ): Promise<ScriptPage> {
+  const total = outcome?.evidence['lines'];
   const claim = await readClaim(room.volume, asked.key);
   const known = claim === 'unreadable' ? undefined : claim;
   const live = await room.executor.witness(asked.key, known);
@@ -51,7 +59,8 @@ async function scriptPage(
         after: after.script,
         maxLines: MAX_PAGE_LINES,
         maxBytes: MAX_PAGE_BYTES,
-        over,
+        over: outcome !== undefined,
+        ...(typeof total === 'number' && { total }),
         ...(place?.after === after.script && { hint: place.offset }),
       },
     );

@@ -21,6 +21,8 @@ export interface ReadOptions {
   readonly maxBytes: number;
   /** Nothing more will be written: what neither witness has is lost. */
   readonly over: boolean;
+  /** Number of the last line that there ever was, where an end record tells it. */
+  readonly total?: number;
   /** Where the scan of the live witness may begin, from an earlier page; a wrong one only costs time. */
   readonly hint?: number;
 }
@@ -58,6 +60,7 @@ export async function readScriptLines(witnesses: Witnesses, options: ReadOptions
   }
   // The live witness may have been cut off or be gone while the volume has the rest.
   if (second && options.over && !page.full) await takeFrom(page, second, Number.MAX_SAFE_INTEGER);
+  if (options.over && !page.full && page.next <= (options.total ?? 0)) page.stateGap(options.total ?? 0);
   return page.build();
 }
 

@@ -41,13 +41,39 @@ export function outcomeFrom(end: EndRecord, cancelled: boolean): Outcome {
   if (end.fault) return outcomeOf(end.fault.code, { ...parts, says: end.fault.says });
   if (end.stoppedBy === 'deadline') return outcomeOf('SCRIPT_DEADLINE', parts);
   if (end.stoppedBy === 'signal') return outcomeOf(cancelled ? 'SCRIPT_CANCELLED' : 'RUNNER_STOPPED', parts);
-  if (signal !== null) return outcomeOf('SCRIPT_KILLED', { ...parts, says: `${signal} ended the script, and nobody here sent it` });
+  if (signal !== null)
+    return outcomeOf('SCRIPT_KILLED', {
+      ...parts,
+      says: `${signal} ended the script, and nobody here sent it`,
+    });
   if (exitCode === 0) return outcomeOf('SUCCEEDED', parts);
-  if (exitCode !== null) return outcomeOf('SCRIPT_FAILED', { ...parts, says: `the script ended with exit code ${exitCode}` });
-  return outcomeOf('RUNNER_LOST', { ...parts, says: 'the end record names neither an exit code nor a signal' });
+  if (exitCode !== null)
+    return outcomeOf('SCRIPT_FAILED', { ...parts, says: `the script ended with exit code ${exitCode}` });
+  return outcomeOf('RUNNER_LOST', {
+    ...parts,
+    says: 'the end record names neither an exit code nor a signal',
+  });
 }
 
 function evidenceOf(end: EndRecord): Record<string, unknown> {
-  const { lines, stdoutBytes, stderrBytes, journalDigest, framesNotOnVolume, linesOverLimit, leftBehind, oomKills } = end;
-  return { lines, stdoutBytes, stderrBytes, journalDigest, framesNotOnVolume, linesOverLimit, leftBehind, oomKills };
+  const {
+    lines,
+    stdoutBytes,
+    stderrBytes,
+    journalDigest,
+    framesNotOnVolume,
+    linesOverLimit,
+    leftBehind,
+    oomKills,
+  } = end;
+  return {
+    lines,
+    stdoutBytes,
+    stderrBytes,
+    journalDigest,
+    framesNotOnVolume,
+    linesOverLimit,
+    leftBehind,
+    oomKills,
+  };
 }

@@ -36,7 +36,11 @@ export function runOrderFor(room: ScriptRoom, asked: Asked): RunOrder {
 }
 
 function openVariables(room: ScriptRoom, asked: Asked): Variable[] {
-  const text = openText(scriptSealKey(room.agentKey, asked.key, 'variables'), asked.key, asked.sealedVariables);
+  const text = openText(
+    scriptSealKey(room.agentKey, asked.key, 'variables'),
+    asked.key,
+    asked.sealedVariables,
+  );
   if (text === undefined) {
     throw new Fault('KEY_FOREIGN', `the variables of ${asked.ticket} do not open with the key of this agent`);
   }

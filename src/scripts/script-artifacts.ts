@@ -42,7 +42,10 @@ export async function openArtifact(
   name: string,
 ): Promise<{ size: number; file: VolumeFile }> {
   const path = parseRelativePath(name);
-  const file = path && (await isThere(volume, key, path)) && (await volume.openToRead(volume.layout.workspace(key).artifact(path)));
+  const file =
+    path &&
+    (await isThere(volume, key, path)) &&
+    (await volume.openToRead(volume.layout.workspace(key).artifact(path)));
   if (!file) throw unknown(name);
   const { size, isFile } = await file.stat();
   if (isFile) return { size, file };
@@ -51,7 +54,10 @@ export async function openArtifact(
 }
 
 function unknown(name: string): Fault {
-  return new Fault('ARTIFACT_UNKNOWN', `the script left no file ${JSON.stringify(name.slice(0, 200))} in its artifacts`);
+  return new Fault(
+    'ARTIFACT_UNKNOWN',
+    `the script left no file ${JSON.stringify(name.slice(0, 200))} in its artifacts`,
+  );
 }
 
 async function isThere(volume: Volume, key: ScriptKey, path: RelativePath): Promise<boolean> {
@@ -66,7 +72,8 @@ async function* artifactNames(volume: Volume, key: ScriptKey): AsyncGenerator<Re
   for (let folder = folders.shift(); folder !== undefined; folder = folders.shift()) {
     const inside = folder === '' ? '' : parseRelativePath(folder.slice(0, -1));
     if (inside === undefined) continue;
-    const entries = (await volume.list(inside === '' ? workspace.artifacts : workspace.artifact(inside))) ?? [];
+    const entries =
+      (await volume.list(inside === '' ? workspace.artifacts : workspace.artifact(inside))) ?? [];
     for (const entry of entries.toSorted((left, right) => (left.name < right.name ? -1 : 1))) {
       const path = parseRelativePath(`${folder}${entry.name}`);
       if (path === undefined) continue;

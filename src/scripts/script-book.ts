@@ -105,7 +105,9 @@ export class ScriptBook {
     const outcome = await this.#room.records.outcome(key);
     if (outcome === undefined) {
       const { state } = await this.#seen(asked);
-      throw new Fault('SCRIPT_UNFINISHED', `${ticket} is ${state}; cancel it or wait for its end`, { detail: { ticket } });
+      throw new Fault('SCRIPT_UNFINISHED', `${ticket} is ${state}; cancel it or wait for its end`, {
+        detail: { ticket },
+      });
     }
     await this.bury(asked, outcome);
   }
@@ -125,7 +127,11 @@ export class ScriptBook {
     return listArtifacts(this.#room.volume, await this.#finishedKey(server, ticket));
   }
 
-  async openArtifact(server: string, ticket: Ticket, name: string): Promise<{ size: number; file: VolumeFile }> {
+  async openArtifact(
+    server: string,
+    ticket: Ticket,
+    name: string,
+  ): Promise<{ size: number; file: VolumeFile }> {
     return openArtifact(this.#room.volume, await this.#finishedKey(server, ticket), name);
   }
 
@@ -155,7 +161,8 @@ export class ScriptBook {
   }
 
   async #publish(start: Start): Promise<void> {
-    if (this.#closed.signal.aborted) throw new Fault('AGENT_STOPPING', 'the agent is stopping and takes no new scripts');
+    if (this.#closed.signal.aborted)
+      throw new Fault('AGENT_STOPPING', 'the agent is stopping and takes no new scripts');
     if ((await this.#room.records.asked(start.key)) === undefined) this.#admit();
     this.follow(await publishScript(this.#room, start));
   }
@@ -164,7 +171,10 @@ export class ScriptBook {
     const { maxScripts } = this.#room.limits;
     const unfinished = this.#drivers.size;
     if (unfinished < maxScripts) return;
-    throw new Fault('SCRIPTS_TOO_MANY', `${unfinished} scripts are unfinished, and maxScripts is ${maxScripts}`);
+    throw new Fault(
+      'SCRIPTS_TOO_MANY',
+      `${unfinished} scripts are unfinished, and maxScripts is ${maxScripts}`,
+    );
   }
 
   async #askedOf(server: string, ticket: Ticket): Promise<Asked> {
@@ -184,7 +194,9 @@ export class ScriptBook {
     const asked = await this.#askedOf(server, ticket);
     const { state } = await this.#seen(asked);
     if (state === 'finished') return asked.key;
-    throw new Fault('SCRIPT_UNFINISHED', `${ticket} is ${state}; artifacts are there when it has finished`, { detail: { ticket } });
+    throw new Fault('SCRIPT_UNFINISHED', `${ticket} is ${state}; artifacts are there when it has finished`, {
+      detail: { ticket },
+    });
   }
 
   async #seen(asked: Asked): Promise<{ state: ScriptState; outcome: Outcome | undefined }> {
@@ -192,14 +204,20 @@ export class ScriptBook {
     if (driver && driver.state !== 'finished') return { state: driver.state, outcome: undefined };
     const outcome = await this.#room.records.outcome(asked.key);
     const started = outcome !== undefined || (await readClaim(this.#room.volume, asked.key)) !== undefined;
-    const evidence = { tombstone: false, outcome: outcome !== undefined, started, launched: false, inLine: false };
+    const evidence = {
+      tombstone: false,
+      outcome: outcome !== undefined,
+      started,
+      launched: false,
+      inLine: false,
+    };
     return { state: stateFrom(evidence), outcome };
   }
 
   async #statusNow(asked: Asked, after: Cursor): Promise<ScriptStatus> {
     // The outcome first: what is read of the journal afterwards is then the whole of it.
     const { state, outcome } = await this.#seen(asked);
-    const read = { after, over: outcome !== undefined, place: this.#places.get(asked.key) };
+    const read = { after, outcome, place: this.#places.get(asked.key) };
     const { page, place } = await readPage(this.#room, asked, read);
     this.#remember(asked.key, place);
     this.#tellRead(page.lines.at(-1)?.at, page.lines.length);
@@ -221,7 +239,8 @@ export class ScriptBook {
   }
 
   #tellRead(lastAt: string | undefined, lines: number): void {
-    const lagSeconds = lastAt === undefined ? undefined : (this.#room.now().getTime() - Date.parse(lastAt)) / 1000;
+    const lagSeconds =
+      lastAt === undefined ? undefined : (this.#room.now().getTime() - Date.parse(lastAt)) / 1000;
     this.#room.observe({ type: 'read', lines, lagSeconds });
   }
 
@@ -231,4 +250,10 @@ export class ScriptBook {
       if (driver.asked.isolation?.name === asked.isolation.name) driver.wake();
     }
   }
+}
+
+function unknownTicket(ticket: Ticket): Fault {
+  return new Fault('TICKET_UNKNOWN', `no script ${ticket} was started with this token`, {
+    detail: { ticket },
+  });
 }

@@ -94,7 +94,8 @@ export class ScriptDriver {
     try {
       await publishWorkspace(this.#room.volume, staging, key);
     } catch (error) {
-      if (error instanceof Fault && error.code === 'WORKSPACE_LOST') return this.#settle(this.#neverRan(error.code));
+      if (error instanceof Fault && error.code === 'WORKSPACE_LOST')
+        return this.#settle(this.#neverRan(error.code));
       throw error;
     }
     if (!(await this.#hasTurn())) return this.#isolationOver() ? this.#prevent('ISOLATION_TIMEOUT') : 'wait';
@@ -141,7 +142,8 @@ export class ScriptDriver {
     const { key, graceMs, deadlineMs } = this.asked;
     this.#enter('running');
     this.#watch(claim);
-    const lastMs = Date.parse(claim.at) + deadlineMs + graceMs + this.#room.limits.drainMs + 2 * STOP_MARGIN_MS;
+    const lastMs =
+      Date.parse(claim.at) + deadlineMs + graceMs + this.#room.limits.drainMs + 2 * STOP_MARGIN_MS;
     let killAtMs = lastMs;
     let askVolumeAtMs = 0;
     let stopSent = false;
@@ -155,7 +157,10 @@ export class ScriptDriver {
         }
       }
       if (this.#nowMs() >= killAtMs) await executor.clear(key, claim, cookieOf(this.#room, key));
-      await this.#wakeup.sleep(Math.max(1, Math.min(this.#room.limits.reconcileMs, killAtMs - this.#nowMs())), this.#closed);
+      await this.#wakeup.sleep(
+        Math.max(1, Math.min(this.#room.limits.reconcileMs, killAtMs - this.#nowMs())),
+        this.#closed,
+      );
       this.news.wake();
     }
     return 'over';
@@ -184,7 +189,8 @@ export class ScriptDriver {
   async #settle(outcome: Outcome): Promise<Step> {
     const { key, server, ticket } = this.asked;
     const first = await this.#room.records.recordOutcome(key, outcome);
-    if (first) this.#room.observe({ type: 'settled', key, server, ticket, code: outcome.code, says: outcome.says });
+    if (first)
+      this.#room.observe({ type: 'settled', key, server, ticket, code: outcome.code, says: outcome.says });
     return this.#leave();
   }
 
@@ -200,7 +206,10 @@ export class ScriptDriver {
   }
 
   #watch(claim: StartedClaim | undefined): void {
-    this.#room.executor.watch(this.asked.key, claim, { changed: () => this.#wakeup.wake(), signal: this.#closed });
+    this.#room.executor.watch(this.asked.key, claim, {
+      changed: () => this.#wakeup.wake(),
+      signal: this.#closed,
+    });
   }
 
   #enter(state: ScriptState): void {
@@ -232,7 +241,9 @@ export class ScriptDriver {
 
   #waitMs(): number {
     const { reconcileMs } = this.#room.limits;
-    return this.#state === 'waiting' || this.#state === 'launched' ? Math.min(LINE_POLL_MS, reconcileMs) : reconcileMs;
+    return this.#state === 'waiting' || this.#state === 'launched'
+      ? Math.min(LINE_POLL_MS, reconcileMs)
+      : reconcileMs;
   }
 
   #nowMs(): number {

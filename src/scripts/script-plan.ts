@@ -28,7 +28,11 @@ export function workspacePlanFor(key: ScriptKey, request: ScriptRequest): Worksp
 
 /** The variables of a request as the runner gets them. */
 export function variablesOf(request: ScriptRequest): Variable[] {
-  return (request.variables ?? []).map(({ name, value, sensitive }) => ({ name, value, sensitive: sensitive ?? false }));
+  return (request.variables ?? []).map(({ name, value, sensitive }) => ({
+    name,
+    value,
+    sensitive: sensitive ?? false,
+  }));
 }
 
 /**
@@ -46,21 +50,30 @@ function plannedFile(file: ScriptFile, index: number): PlannedFile {
   if (path === undefined) throw refused('PATH_INVALID', `files/${index}/path`, RELATIVE_PATH_RULE, file.path);
   if ('content' in file) return { path, content: Buffer.from(file.content, file.encoding ?? 'utf8') };
   const blob = parseDigestName(file.digest);
-  if (blob === undefined) throw refused('DIGEST_INVALID', `files/${index}/digest`, 'sha256: and 64 hex digits', file.digest);
+  if (blob === undefined)
+    throw refused('DIGEST_INVALID', `files/${index}/digest`, 'sha256: and 64 hex digits', file.digest);
   return { path, blob };
 }
 
 function plannedPackage(named: { id: string; version: string }, index: number): PlannedPackage {
   const id = parsePackageId(named.id);
   const version = parsePackageVersion(named.version);
-  if (id === undefined) throw refused('PACKAGE_NAME_INVALID', `packages/${index}/id`, PACKAGE_ID_RULE, named.id);
+  if (id === undefined)
+    throw refused('PACKAGE_NAME_INVALID', `packages/${index}/id`, PACKAGE_ID_RULE, named.id);
   if (version === undefined) {
     throw refused('PACKAGE_NAME_INVALID', `packages/${index}/version`, PACKAGE_VERSION_RULE, named.version);
   }
   return { id, version };
 }
 
-function refused(code: 'PATH_INVALID' | 'DIGEST_INVALID' | 'PACKAGE_NAME_INVALID', field: string, rule: string, value: string): Fault {
+function refused(
+  code: 'PATH_INVALID' | 'DIGEST_INVALID' | 'PACKAGE_NAME_INVALID',
+  field: string,
+  rule: string,
+  value: string,
+): Fault {
   const seen = value.slice(0, 200);
-  return new Fault(code, `/${field} must be ${rule}, not ${JSON.stringify(seen)}`, { detail: { field: `/${field}`, rule, value: seen } });
+  return new Fault(code, `/${field} must be ${rule}, not ${JSON.stringify(seen)}`, {
+    detail: { field: `/${field}`, rule, value: seen },
+  });
 }

@@ -31,18 +31,27 @@ export async function publishScript(room: ScriptRoom, start: Start): Promise<Ask
   if (await room.records.publish(asked)) return asked;
   await room.volume.removeTree(room.volume.layout.staging(asked.staging).root);
   const winner = await room.records.asked(start.key);
-  if (winner === undefined) throw new Fault('STORAGE_ERROR', `the record of ${start.ticket} vanished while it was published`);
+  if (winner === undefined)
+    throw new Fault('STORAGE_ERROR', `the record of ${start.ticket} vanished while it was published`);
   return sameOrFault(room, start, winner);
 }
 
-async function sameOrFault(room: ScriptRoom, { key, ticket, request }: Start, earlier: Asked): Promise<Asked> {
+async function sameOrFault(
+  room: ScriptRoom,
+  { key, ticket, request }: Start,
+  earlier: Asked,
+): Promise<Asked> {
   const detail = { ticket };
   if (await room.records.tombstone(key)) {
-    throw new Fault('TICKET_COMPLETED', `${ticket} was completed and never runs again; use a new ticket`, { detail });
+    throw new Fault('TICKET_COMPLETED', `${ticket} was completed and never runs again; use a new ticket`, {
+      detail,
+    });
   }
   if (earlier.agentKeyName !== agentKeyName(room.agentKey)) throw foreignKey(earlier, room);
   if (earlier.bodyMark === bodyMarkOf(room.agentKey, key, request)) return earlier;
-  throw new Fault('TICKET_CONFLICT', `${ticket} was started at ${earlier.askedAt} with another body`, { detail });
+  throw new Fault('TICKET_CONFLICT', `${ticket} was started at ${earlier.askedAt} with another body`, {
+    detail,
+  });
 }
 
 /** Says that a script can be neither read nor driven here. */
@@ -70,8 +79,11 @@ async function stage(room: ScriptRoom, { key, server, ticket, request }: Start):
     language: request.language,
     arguments: request.arguments ?? [],
     sealedVariables: sealVariables(room, key, variablesOf(request)),
-    isolation: request.isolation ? { timeoutSeconds: limits.isolationTimeoutSeconds, ...request.isolation } : null,
-    deadlineMs: request.deadlineSeconds === undefined ? limits.defaultDeadlineMs : request.deadlineSeconds * 1000,
+    isolation: request.isolation
+      ? { timeoutSeconds: limits.isolationTimeoutSeconds, ...request.isolation }
+      : null,
+    deadlineMs:
+      request.deadlineSeconds === undefined ? limits.defaultDeadlineMs : request.deadlineSeconds * 1000,
     graceMs: request.graceSeconds === undefined ? limits.defaultGraceMs : request.graceSeconds * 1000,
     labels: request.labels ?? {},
   };

@@ -29,7 +29,11 @@ export async function settledOutcome(room: ScriptRoom, asked: Asked, run: EndedR
   return end ? outcomeFrom(end.record, run.cancelled) : lostOutcome(room, asked, run);
 }
 
-async function findAuthenticEnd(room: ScriptRoom, asked: Asked, claim: StartedClaim): Promise<FoundEnd | undefined> {
+async function findAuthenticEnd(
+  room: ScriptRoom,
+  asked: Asked,
+  claim: StartedClaim,
+): Promise<FoundEnd | undefined> {
   const key = journalKeyOf(room, asked.key);
   const workspace = room.volume.layout.workspace(asked.key);
   const live = await room.executor.witness(asked.key, claim);
@@ -46,7 +50,11 @@ async function findAuthenticEnd(room: ScriptRoom, asked: Asked, claim: StartedCl
 }
 
 /** Keeps what came out of the runner and is no frame: the last words of a runner that crashed. */
-export async function keepStrays(room: ScriptRoom, asked: Asked, claim: StartedClaim | undefined): Promise<void> {
+export async function keepStrays(
+  room: ScriptRoom,
+  asked: Asked,
+  claim: StartedClaim | undefined,
+): Promise<void> {
   const live = await room.executor.witness(asked.key, claim);
   if (live === undefined) return;
   try {
@@ -64,7 +72,8 @@ function lostOutcome(room: ScriptRoom, asked: Asked, { claim, cancelled }: Ended
   const missing = ['end frame on stdout', 'end frame in out/journal', 'out/result.json'];
   const parts = { startedAt: claim.at, endedAt: now.toISOString(), evidence: { missing, runner: claim.pid } };
   const killed = 'and its runner did not live to write an end record';
-  if (cancelled) return outcomeOf('SCRIPT_CANCELLED', { ...parts, says: `the script was cancelled, ${killed}` });
+  if (cancelled)
+    return outcomeOf('SCRIPT_CANCELLED', { ...parts, says: `the script was cancelled, ${killed}` });
   if (now.getTime() >= Date.parse(claim.at) + asked.deadlineMs) {
     return outcomeOf('SCRIPT_DEADLINE', { ...parts, says: `the script ran into its deadline, ${killed}` });
   }

@@ -84,16 +84,26 @@ export class TicketRecords {
 
   /** Records that a cancel was asked for; false where it was before. Durable on return. */
   async recordCancel(key: ScriptKey, at: string): Promise<boolean> {
-    return writeOnce(this.#volume, this.#volume.layout.ticket(key).cancel, Buffer.from(JSON.stringify({ at })));
+    return writeOnce(
+      this.#volume,
+      this.#volume.layout.ticket(key).cancel,
+      Buffer.from(JSON.stringify({ at })),
+    );
   }
 
   async isCancelled(key: ScriptKey): Promise<boolean> {
-    return (await readOnce(this.#volume, this.#volume.layout.ticket(key).cancel, MAX_OUTCOME_BYTES)) !== undefined;
+    return (
+      (await readOnce(this.#volume, this.#volume.layout.ticket(key).cancel, MAX_OUTCOME_BYTES)) !== undefined
+    );
   }
 
   /** Settles a script; false where it was settled before, and then the earlier outcome stands. Durable on return. */
   async recordOutcome(key: ScriptKey, outcome: Outcome): Promise<boolean> {
-    return writeOnce(this.#volume, this.#volume.layout.ticket(key).outcome, Buffer.from(JSON.stringify(outcome)));
+    return writeOnce(
+      this.#volume,
+      this.#volume.layout.ticket(key).outcome,
+      Buffer.from(JSON.stringify(outcome)),
+    );
   }
 
   async outcome(key: ScriptKey): Promise<Outcome | undefined> {
@@ -103,7 +113,11 @@ export class TicketRecords {
   }
 
   async recordTombstone(key: ScriptKey, tombstone: Tombstone): Promise<boolean> {
-    return writeOnce(this.#volume, this.#volume.layout.ticket(key).tombstone, Buffer.from(JSON.stringify(tombstone)));
+    return writeOnce(
+      this.#volume,
+      this.#volume.layout.ticket(key).tombstone,
+      Buffer.from(JSON.stringify(tombstone)),
+    );
   }
 
   async tombstone(key: ScriptKey): Promise<Tombstone | undefined> {
@@ -123,6 +137,9 @@ function parseRecord<T>(bytes: Buffer, path: string): T {
     // Only agents write here, each file whole: what parses is what one of them wrote.
     return JSON.parse(bytes.toString('utf8')) as T;
   } catch (error) {
-    throw new Fault('STORAGE_ERROR', `${path} is not the JSON that an agent wrote`, { cause: error, detail: { path } });
+    throw new Fault('STORAGE_ERROR', `${path} is not the JSON that an agent wrote`, {
+      cause: error,
+      detail: { path },
+    });
   }
 }
