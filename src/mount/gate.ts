@@ -22,16 +22,20 @@ export interface GateOptions {
   readonly observe?: (event: GateEvent) => void;
 }
 
+/** How one operation differs from the others. */
+export interface PassOptions<T> {
+  /** @default the deadline of the gate */
+  readonly deadlineMs?: number | undefined;
+  /** Gives back what a call brought after its caller had gone: nobody else will close it. */
+  readonly late?: (value: T) => Promise<unknown>;
+}
+
 /** An operation that is in the kernel. */
 interface Place {
   readonly operation: string;
   readonly path: string;
   readonly beganAt: number;
   overdue: boolean;
-}
-
-interface Waiting {
-  readonly enter: () => void;
 }
 
 /**
@@ -44,7 +48,8 @@ interface Waiting {
 export class Gate {
   readonly #options: GateOptions;
   readonly #inside = new Set<Place>();
-  readonly #waiting: Waiting[] = [];
+  /** Those who wait for a place, first come first served; each takes over the place that is given to it. */
+  readonly #waiting = new Set<() => void>();
 
   constructor(options: GateOptions) {
     this.#options = options;
@@ -56,7 +61,7 @@ export class Gate {
     const oldest = Math.min(performance.now(), ...places.map((place) => place.beganAt));
     return {
       inside: places.length,
-      waiting: this.#waiting.length,
+      waiting: this.#waiting.size,
       overdue: places.filter((place) => place.overdue).length,
       oldestSeconds: (performance.now() - oldest) / 1000,
     };
@@ -68,36 +73,42 @@ export class Gate {
    * @throws {Fault} STORAGE_BUSY without a place in budget or queue; STORAGE_TIMEOUT at the deadline; the STORAGE_
    * code of the errno otherwise, with the error of the call as its cause.
    */
-  async run<T>(operation: string, path: string, work: () => Promise<T>, deadlineMs?: number): Promise<T> {
-    await this.#enter(operation, path);
+  async run<T>(
+    operation: string,
+    path: string,
+    work: () => Promise<T>,
+    options: PassOptions<T> = {},
+  ): Promise<T> {
+    // No await between the look at the budget and the place taken: callers of one tick would all see the same number.
+    if (this.#inside.size >= this.#options.budget) await this.#freePlace(operation, path);
     const place: Place = { operation, path, beganAt: performance.now(), overdue: false };
     this.#inside.add(place);
     this.#tell({ phase: 'begin', operation, path });
-    const call = Promise.try(work).then(
-      (value) => {
-        this.#leave(place, 'ok');
-        return value;
-      },
-      (error: unknown) => {
-        this.#leave(place, errnoName(error));
-        throw error instanceof Fault ? error : storageFault(operation, path, error);
-      },
+    const call = Promise.try(work).finally(() => this.#inside.delete(place));
+    call.then(
+      () => this.#leave(place, 'ok'),
+      (error: unknown) => this.#leave(place, errnoName(error)),
     );
-    return this.#bounded(call, place, deadlineMs ?? this.#options.deadlineMs);
+    return this.#bounded(call, place, options);
   }
 
-  async #enter(operation: string, path: string): Promise<void> {
-    if (this.#inside.size < this.#options.budget) return;
+  async #freePlace(operation: string, path: string): Promise<void> {
     const stuck = [...this.#inside].every((place) => place.overdue);
-    if (stuck || this.#waiting.length >= this.#options.queueLimit) throw this.#refusal(operation, path, 'STORAGE_BUSY');
-    await new Promise<void>((resolve, reject) => {
-      const waiting: Waiting = { enter: () => (clearTimeout(timer), resolve()) };
-      const timer = setTimeout(() => {
-        this.#waiting.splice(this.#waiting.indexOf(waiting), 1);
-        reject(this.#refusal(operation, path, 'STORAGE_TIMEOUT'));
-      }, this.#options.deadlineMs);
-      this.#waiting.push(waiting);
-    });
+    if (stuck || this.#waiting.size >= this.#options.queueLimit) {
+      throw this.#refusal(operation, path, 'STORAGE_BUSY');
+    }
+    const { promise, resolve, reject } = Promise.withResolvers<undefined>();
+    const enter = (): void => resolve(undefined);
+    const timer = setTimeout(() => {
+      this.#waiting.delete(enter);
+      reject(this.#refusal(operation, path, 'STORAGE_TIMEOUT'));
+    }, this.#options.deadlineMs);
+    this.#waiting.add(enter);
+    try {
+      await promise;
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   #refusal(operation: string, path: string, code: 'STORAGE_BUSY' | 'STORAGE_TIMEOUT'): Fault {
@@ -106,28 +117,3 @@ export class Gate {
     const seen = `${inside} operations are in the kernel, the oldest for ${oldestSeconds.toFixed(1)} s, and ${waiting} wait`;
     return new Fault(code, `cannot ${operation} ${path}: ${seen}`, { detail: { operation, path } });
   }
-
-  async #bounded<T>(call: Promise<T>, place: Place, deadlineMs: number): Promise<T> {
-    const { promise, resolve, reject } = Promise.withResolvers<T>();
-    const timer = setTimeout(() => {
-      place.overdue = true;
-      const { operation, path } = place;
-      this.#tell({ phase: 'overdue', operation, path });
-      const message = `${operation} ${path} did not return within ${deadlineMs} ms`;
-      reject(new Fault('STORAGE_TIMEOUT', message, { detail: { operation, path, deadlineMs } }));
-    }, deadlineMs);
-    call.then(resolve, reject).finally(() => clearTimeout(timer));
-    return promise;
-  }
-
-  #leave(place: Place, result: string): void {
-    this.#inside.delete(place);
-    const seconds = (performance.now() - place.beganAt) / 1000;
-    this.#tell({ phase: 'end', operation: place.operation, path: place.path, result, seconds });
-    this.#waiting.shift()?.enter();
-  }
-
-  #tell(event: GateEvent): void {
-    this.#options.observe?.(event);
-  }
-}

@@ -105,7 +105,19 @@ export class VolumeLayout {
   /** The folders that the agent makes at its start, parents first. */
   get folders(): readonly string[] {
     const { root, identity, blobs, packages, uploads, work, tickets, isolation, locks, canary } = this;
-    return [root, identity, blobs, packages, uploads, work, tickets, isolation, locks, canary];
+    return [
+      root,
+      identity,
+      `${root}/blobs`,
+      blobs,
+      packages,
+      uploads,
+      work,
+      tickets,
+      isolation,
+      locks,
+      canary,
+    ];
   }
 }
 

@@ -20,15 +20,17 @@ export class Wakeup {
   }
 
   async #until(ms: number, signal: AbortSignal): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, ms);
-    this.#sleepers.add(resolve);
-    const aborted = (): void => resolve();
-    signal.addEventListener('abort', aborted);
-    await promise;
-    clearTimeout(timer);
-    this.#sleepers.delete(resolve);
-    // One signal serves many sleeps: what stayed attached would pile up for the life of the script.
-    signal.removeEventListener('abort', aborted);
+    await new Promise<void>((resolve) => {
+      const done = (): void => {
+        clearTimeout(timer);
+        this.#sleepers.delete(done);
+        // One signal serves many sleeps: what stayed attached would pile up for the life of the script.
+        signal.removeEventListener('abort', done);
+        resolve();
+      };
+      const timer = setTimeout(done, ms);
+      this.#sleepers.add(done);
+      signal.addEventListener('abort', done);
+    });
   }
 }
