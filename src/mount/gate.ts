@@ -79,36 +79,52 @@ export class Gate {
     work: () => Promise<T>,
     options: PassOptions<T> = {},
   ): Promise<T> {
-    // No await between the look at the budget and the place taken: callers of one tick would all see the same number.
-    if (this.#inside.size >= this.#options.budget) await this.#freePlace(operation, path);
-    const place: Place = { operation, path, beganAt: performance.now(), overdue: false };
-    this.#inside.add(place);
+    // Taken without an await since the look at the budget: callers of one tick would all see the same number.
+    const free = this.#inside.size < this.#options.budget;
+    const place = free ? this.#take(operation, path) : await this.#waitForPlace(operation, path);
     this.#tell({ phase: 'begin', operation, path });
-    const call = Promise.try(work).finally(() => this.#inside.delete(place));
-    call.then(
-      () => this.#leave(place, 'ok'),
-      (error: unknown) => this.#leave(place, errnoName(error)),
+    const { promise, resolve, reject } = Promise.withResolvers<T>();
+    const deadlineMs = options.deadlineMs ?? this.#options.deadlineMs;
+    const timer = setTimeout(() => reject(this.#overdue(place, deadlineMs)), deadlineMs);
+    Promise.try(work).then(
+      (value) => {
+        clearTimeout(timer);
+        this.#leave(place, 'ok');
+        // Whoever asked was told of a timeout; an error of giving it back has no reader left.
+        if (place.overdue) options.late?.(value).catch(() => undefined);
+        resolve(value);
+      },
+      (error: unknown) => {
+        clearTimeout(timer);
+        this.#leave(place, errnoName(error));
+        reject(error instanceof Fault ? error : storageFault(operation, path, error));
+      },
     );
-    return this.#bounded(call, place, options);
+    return promise;
   }
 
-  async #freePlace(operation: string, path: string): Promise<void> {
+  #take(operation: string, path: string): Place {
+    const place: Place = { operation, path, beganAt: performance.now(), overdue: false };
+    this.#inside.add(place);
+    return place;
+  }
+
+  async #waitForPlace(operation: string, path: string): Promise<Place> {
     const stuck = [...this.#inside].every((place) => place.overdue);
     if (stuck || this.#waiting.size >= this.#options.queueLimit) {
       throw this.#refusal(operation, path, 'STORAGE_BUSY');
     }
-    const { promise, resolve, reject } = Promise.withResolvers<undefined>();
-    const enter = (): void => resolve(undefined);
+    const { promise, resolve, reject } = Promise.withResolvers<Place>();
+    const enter = (): void => {
+      clearTimeout(timer);
+      resolve(this.#take(operation, path));
+    };
     const timer = setTimeout(() => {
       this.#waiting.delete(enter);
       reject(this.#refusal(operation, path, 'STORAGE_TIMEOUT'));
     }, this.#options.deadlineMs);
     this.#waiting.add(enter);
-    try {
-      await promise;
-    } finally {
-      clearTimeout(timer);
-    }
+    return promise;
   }
 
   #refusal(operation: string, path: string, code: 'STORAGE_BUSY' | 'STORAGE_TIMEOUT'): Fault {
@@ -117,3 +133,27 @@ export class Gate {
     const seen = `${inside} operations are in the kernel, the oldest for ${oldestSeconds.toFixed(1)} s, and ${waiting} wait`;
     return new Fault(code, `cannot ${operation} ${path}: ${seen}`, { detail: { operation, path } });
   }
+
+  #overdue(place: Place, deadlineMs: number): Fault {
+    const { operation, path } = place;
+    place.overdue = true;
+    this.#tell({ phase: 'overdue', operation, path });
+    const message = `${operation} ${path} did not return within ${deadlineMs} ms`;
+    return new Fault('STORAGE_TIMEOUT', message, { detail: { operation, path, deadlineMs } });
+  }
+
+  #leave(place: Place, result: string): void {
+    this.#inside.delete(place);
+    const seconds = (performance.now() - place.beganAt) / 1000;
+    this.#tell({ phase: 'end', operation: place.operation, path: place.path, result, seconds });
+    for (const enter of this.#waiting) {
+      this.#waiting.delete(enter);
+      enter();
+      break;
+    }
+  }
+
+  #tell(event: GateEvent): void {
+    this.#options.observe?.(event);
+  }
+}

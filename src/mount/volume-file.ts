@@ -1,11 +1,19 @@
 import type { promises as fs } from 'node:fs';
-import type { Gate } from './gate.ts';
+import type { Gate, PassOptions } from './gate.ts';
 
 export interface VolumeFileOptions {
   readonly gate: Gate;
   readonly handle: fs.FileHandle;
   readonly path: string;
   readonly slowDeadlineMs: number;
+}
+
+/** What fstat(2) says; on NFS it may be some seconds old. */
+export interface FileFacts {
+  readonly size: number;
+  readonly isFile: boolean;
+  readonly modifiedMs: number;
+  readonly inode: bigint;
 }
 
 /**
@@ -19,6 +27,8 @@ export class VolumeFile {
   readonly #gate: Gate;
   readonly #handle: fs.FileHandle;
   readonly #slowDeadlineMs: number;
+  /** Calls that the kernel has not let go, also those whose callers were told of a timeout. */
+  readonly #inKernel = new Set<Promise<unknown>>();
 
   constructor(options: VolumeFileOptions) {
     this.path = options.path;
@@ -27,16 +37,14 @@ export class VolumeFile {
     this.#slowDeadlineMs = options.slowDeadlineMs;
   }
 
-  /** Size in bytes, whether it is a plain file, and when it was modified; from fstat, which on NFS may be cached. */
-  async stat(): Promise<{ size: number; isFile: boolean; modifiedMs: number }> {
-    const stats = await this.#gate.run('fstat', this.path, () => this.#handle.stat());
-    return { size: stats.size, isFile: stats.isFile(), modifiedMs: stats.mtimeMs };
+  async stat(): Promise<FileFacts> {
+    return factsOf(await this.#pass('fstat', () => this.#handle.stat({ bigint: true })));
   }
 
   /** Reads at most `length` bytes at `position`; fewer at the end of the file. */
   async readAt(position: number, length: number): Promise<Buffer> {
     const buffer = Buffer.allocUnsafe(length);
-    const { bytesRead } = await this.#gate.run('read', this.path, () => this.#handle.read(buffer, 0, length, position));
+    const { bytesRead } = await this.#pass('read', () => this.#handle.read(buffer, 0, length, position));
     return buffer.subarray(0, bytesRead);
   }
 
@@ -57,24 +65,60 @@ export class VolumeFile {
 
   /** Writes all of `buffers` at `position`, in as many calls as the kernel needs. */
   async write(buffers: readonly Buffer[], position: number): Promise<void> {
-    let rest: readonly Buffer[] = buffers;
+    let rest: readonly Buffer[] = dropBytes(buffers, 0);
     for (let at = position; rest.length > 0; ) {
       const batch = rest;
-      const { bytesWritten } = await this.#gate.run('write', this.path, () => this.#handle.writev(batch, at));
+      const { bytesWritten } = await this.#pass('write', () => this.#handle.writev(batch, at));
       at += bytesWritten;
       rest = dropBytes(rest, bytesWritten);
     }
   }
 
-  /** Makes the bytes durable. After an error they may be lost although a second call succeeds: write them anew. */
-  async sync(): Promise<void> {
-    await this.#gate.run('fsync', this.path, () => this.#handle.sync(), this.#slowDeadlineMs);
+  async changeMode(mode: number): Promise<void> {
+    await this.#pass('fchmod', () => this.#handle.chmod(mode));
   }
 
-  /** Closes the file. On NFS the errors of earlier writes may come only now: never ignore this one after a write. */
-  async close(): Promise<void> {
-    await this.#gate.run('close', this.path, () => this.#handle.close(), this.#slowDeadlineMs);
+  /** Makes the bytes durable. After an error they may be lost although a second call succeeds: write them anew. */
+  async sync(): Promise<void> {
+    await this.#pass('fsync', () => this.#handle.sync(), { deadlineMs: this.#slowDeadlineMs });
   }
+
+  /**
+   * Closes the file. On NFS the errors of earlier writes may come only now: never ignore this one after a write.
+   *
+   * While a call on it hangs in the kernel, the descriptor must stay: its number could become another file's. Then
+   * this returns at once, and the file is closed when the call returns.
+   */
+  async close(): Promise<void> {
+    const close = () => this.#handle.close();
+    if (this.#inKernel.size === 0) {
+      await this.#gate.run('close', this.path, close, { deadlineMs: this.#slowDeadlineMs });
+      return;
+    }
+    // The caller has the error of the call that hangs; whatever this close would say, it comes too late for anybody.
+    void Promise.allSettled(this.#inKernel)
+      .then(close)
+      .catch(() => undefined);
+  }
+
+  async #pass<T>(operation: string, work: () => Promise<T>, options: PassOptions<T> = {}): Promise<T> {
+    const tracked = (): Promise<T> => {
+      const call = work();
+      this.#inKernel.add(call);
+      return call.finally(() => this.#inKernel.delete(call));
+    };
+    return this.#gate.run(operation, this.path, tracked, options);
+  }
+}
+
+/** Reads the facts of one fstat call. */
+export function factsOf(stats: { size: bigint; mtimeNs: bigint; ino: bigint; isFile(): boolean }): FileFacts {
+  return {
+    size: Number(stats.size),
+    isFile: stats.isFile(),
+    modifiedMs: Number(stats.mtimeNs) / 1e6,
+    inode: stats.ino,
+  };
 }
 
 function dropBytes(buffers: readonly Buffer[], count: number): Buffer[] {
