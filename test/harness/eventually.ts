@@ -1,0 +1,13 @@
+import { setTimeout as pause } from 'node:timers/promises';
+
+/** Waits until `holds` is true, looking again every 20 ms. @throws {Error} when it is not after `deadlineMs`. */
+export async function eventually(
+  holds: () => boolean | Promise<boolean>,
+  deadlineMs = 20_000,
+): Promise<void> {
+  const until = performance.now() + deadlineMs;
+  while (!(await holds())) {
+    if (performance.now() > until) throw new Error(`not within ${deadlineMs} ms: ${holds.toString()}`);
+    await pause(20);
+  }
+}
