@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { AgentProcess, bytesOf, type AgentOptions } from '../harness/agent-process.ts';
@@ -8,6 +8,7 @@ import { eventually } from '../harness/eventually.ts';
 
 function places(t: { teardown: (work: () => void) => void }): AgentOptions & { folder: string } {
   const folder = temporaryFolder(t);
+  mkdirSync(join(folder, 'volume'));
   return { folder, volume: join(folder, 'volume'), state: join(folder, 'state') };
 }
 
