@@ -26,6 +26,8 @@ export interface Reply {
   readonly body: IncomingMessage;
 }
 
+const CONTINUE_DEADLINE_MS = 5000;
+
 /**
  * Makes one call and returns the head of its answer; the body is still to be read.
  *
@@ -76,9 +78,19 @@ async function answerTo({ method, url, headers, body, signal, connections }: Cal
     });
     if (!streamed) return void sent.end(body);
     body.on('error', (error) => sent.destroy(error));
-    sent.on('continue', () => body.pipe(sent));
+    const send = (): void => {
+      clearTimeout(impatient);
+      body.pipe(sent);
+    };
+    // Some proxies never pass the "continue" on. Source: RFC 9110 §10.1.1, a client must not wait for ever.
+    const impatient = setTimeout(send, CONTINUE_DEADLINE_MS);
+    sent.once('continue', send);
+    sent.once('close', () => clearTimeout(impatient));
     // A final answer instead of "continue" refuses the body: nothing of it is read.
-    sent.on('response', () => body.destroy());
+    sent.once('response', () => {
+      clearTimeout(impatient);
+      body.destroy();
+    });
     sent.flushHeaders();
   });
 }

@@ -41,6 +41,7 @@ export class ScriptDriver {
   #state: ScriptState = 'published';
   #launchedAt: number | undefined;
   #cancelled = false;
+  #published = false;
 
   constructor(room: ScriptRoom, asked: Asked, closed: AbortSignal) {
     this.#room = room;
@@ -181,7 +182,6 @@ export class ScriptDriver {
   /** Takes the claim, so that no runner can run the script; where one has it already, the next step sees it. */
   async #prevent(reason: FailureCode): Promise<Step> {
     const { volume, now } = this.#room;
-    await publishWorkspace(volume, this.asked.staging, this.asked.key);
     await claimForAgent(volume, this.asked.key, { reason, at: now().toISOString() });
     return 'again';
   }

@@ -2,7 +2,7 @@ import { Fault } from '../protocol/fault.ts';
 import type { ScriptRequest } from '../protocol/script-request.ts';
 import { agentKeyName } from '../protocol/seal.ts';
 import type { ScriptKey, Ticket } from '../protocol/ticket.ts';
-import { stageWorkspace } from '../staging/workspace.ts';
+import { removeStaged, stageWorkspace } from '../staging/workspace.ts';
 import { sealVariables } from './run-order.ts';
 import { bodyMarkOf, variablesOf, workspacePlanFor } from './script-plan.ts';
 import type { ScriptRoom } from './script-room.ts';
@@ -29,7 +29,7 @@ export async function publishScript(room: ScriptRoom, start: Start): Promise<Ask
   if (earlier) return sameOrFault(room, start, earlier);
   const asked = await stage(room, start);
   if (await room.records.publish(asked)) return asked;
-  await room.volume.removeTree(room.volume.layout.staging(asked.staging).root);
+  await removeStaged(room.volume, asked.staging);
   const winner = await room.records.asked(start.key);
   if (winner === undefined)
     throw new Fault('STORAGE_ERROR', `the record of ${start.ticket} vanished while it was published`);
