@@ -128,9 +128,7 @@ async function filesFor(named: readonly string[]): Promise<NonNullable<ScriptReq
       const rule = `files given with --file may have ${MAX_INLINE_BYTES} bytes together; push ${source} as a package`;
       throw new Fault('BODY_TOO_LARGE', rule);
     }
-    const content = Buffer.concat(await Array.fromAsync(file.open() as AsyncIterable<Buffer>)).toString(
-      'base64',
-    );
+    const content = (await buffer(file.open())).toString('base64');
     files.push({ path, content, encoding: 'base64' });
   }
   return files;

@@ -90,15 +90,9 @@ export class ScriptDriver {
   }
 
   async #beforeStart(): Promise<Step> {
-    const { key, staging } = this.asked;
+    const { key } = this.asked;
+    if (!(await this.#hasWorkspace())) return this.#settle(this.#neverRan('WORKSPACE_LOST'));
     if (await this.#isCancelled()) return this.#prevent('SCRIPT_CANCELLED');
-    try {
-      await publishWorkspace(this.#room.volume, staging, key);
-    } catch (error) {
-      if (error instanceof Fault && error.code === 'WORKSPACE_LOST')
-        return this.#settle(this.#neverRan(error.code));
-      throw error;
-    }
     if (!(await this.#hasTurn())) return this.#isolationOver() ? this.#prevent('ISOLATION_TIMEOUT') : 'wait';
     const seen = await this.#room.executor.look(key, undefined);
     if (seen.presence === 'none') return this.#launch();
@@ -107,6 +101,18 @@ export class ScriptDriver {
       return this.#prevent('RUNNER_NOT_STARTED');
     }
     return this.#launchOverdue() ? this.#prevent('RUNNER_NOT_STARTED') : 'wait';
+  }
+
+  /** Gives the staged folder its name, which an agent that was killed may not have come to. */
+  async #hasWorkspace(): Promise<boolean> {
+    try {
+      if (!this.#published) await publishWorkspace(this.#room.volume, this.asked.staging, this.asked.key);
+      this.#published = true;
+      return true;
+    } catch (error) {
+      if (error instanceof Fault && error.code === 'WORKSPACE_LOST') return false;
+      throw error;
+    }
   }
 
   async #hasTurn(): Promise<boolean> {
