@@ -3,7 +3,8 @@ import type { FailureCode } from '../protocol/failure-table.ts';
 import { Fault, type FaultDetail } from '../protocol/fault.ts';
 
 /** What a number of errno(3) means for the volume. `absent` and `exists` are answers, not failures. */
-export type ErrnoMeaning = 'absent' | 'exists' | 'stale' | 'full' | 'readonly' | 'denied' | 'unavailable' | 'unknown';
+export type ErrnoMeaning =
+  'absent' | 'exists' | 'stale' | 'full' | 'readonly' | 'denied' | 'unavailable' | 'unknown';
 
 // By number: Node has no name for ESTALE, EDQUOT and others and calls them "Unknown system error -116".
 const { errno } = constants;
@@ -30,7 +31,9 @@ const MEANINGS: ReadonlyMap<number, ErrnoMeaning> = new Map<number, ErrnoMeaning
   [121, 'unavailable'], // EREMOTEIO
 ]);
 
-const NAMES: ReadonlyMap<number, string> = new Map(Object.entries(errno).map(([name, number]) => [number, name]));
+const NAMES: ReadonlyMap<number, string> = new Map(
+  Object.entries(errno).map(([name, number]) => [number, name]),
+);
 
 const CODES = {
   stale: 'STORAGE_STALE',

@@ -1,4 +1,5 @@
 import type { promises as fs } from 'node:fs';
+import { Fault } from '../protocol/fault.ts';
 import type { Gate, PassOptions } from './gate.ts';
 
 export interface VolumeFileOptions {
@@ -66,9 +67,10 @@ export class VolumeFile {
   /** Writes all of `buffers` at `position`, in as many calls as the kernel needs. */
   async write(buffers: readonly Buffer[], position: number): Promise<void> {
     let rest: readonly Buffer[] = dropBytes(buffers, 0);
-    for (let at = position; rest.length > 0; ) {
+    for (let at = position; rest.length > 0;) {
       const batch = rest;
       const { bytesWritten } = await this.#pass('write', () => this.#handle.writev(batch, at));
+      if (bytesWritten === 0) throw new Fault('STORAGE_ERROR', `the volume takes no bytes for ${this.path}`);
       at += bytesWritten;
       rest = dropBytes(rest, bytesWritten);
     }

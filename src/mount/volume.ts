@@ -2,7 +2,8 @@ import { constants, promises as fs, type Dirent, type StatsFs } from 'node:fs';
 import type { VolumeLayout } from '../protocol/volume-layout.ts';
 import { errnoOf, meaningOf } from './errno.ts';
 import type { Gate } from './gate.ts';
-import { VolumeFile } from './volume-file.ts';
+import { removeTree } from './tree-removal.ts';
+import { factsOf, VolumeFile, type FileFacts } from './volume-file.ts';
 
 export interface VolumeOptions {
   readonly gate: Gate;
@@ -35,14 +36,26 @@ export class Volume {
 
   /** Opens a file for reading; undefined where there is none. Close it: an open file keeps its bytes on the volume. */
   async openToRead(path: string): Promise<VolumeFile | undefined> {
-    // O_NONBLOCK: a script may have put a FIFO in its out/ folder, and opening one for reading waits for a writer.
-    const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
-    return this.#unless('absent', undefined, 'open', path, async () => this.#file(await fs.open(path, flags), path));
+    const handle = await this.#open('absent', 'open', path, () => fs.open(path, READ_FLAGS));
+    return handle && this.#file(handle, path);
+  }
+
+  /** Tells what is at `path`, by open and fstat: stat alone may answer from a cache. Undefined where nothing is. */
+  async look(path: string): Promise<FileFacts | undefined> {
+    return this.#unless('absent', undefined, 'look', path, async () => {
+      const handle = await fs.open(path, READ_FLAGS);
+      try {
+        return factsOf(await handle.stat({ bigint: true }));
+      } finally {
+        await handle.close();
+      }
+    });
   }
 
   /** Creates a file for writing that must not exist (`wx`); undefined where it does. */
   async create(path: string, mode = 0o644): Promise<VolumeFile | undefined> {
-    return this.#unless('exists', undefined, 'create', path, async () => this.#file(await fs.open(path, 'wx', mode), path));
+    const handle = await this.#open('exists', 'create', path, () => fs.open(path, 'wx', mode));
+    return handle && this.#file(handle, path);
   }
 
   /** Reads a file whole; undefined where there is none. @throws {RangeError} beyond `maxBytes`. */
@@ -58,7 +71,9 @@ export class Volume {
 
   /** Lists a folder; undefined where there is none. */
   async list(path: string): Promise<Dirent[] | undefined> {
-    return this.#unless('absent', undefined, 'readdir', path, () => fs.readdir(path, { withFileTypes: true }));
+    return this.#unless('absent', undefined, 'readdir', path, () =>
+      fs.readdir(path, { withFileTypes: true }),
+    );
   }
 
   /** Renames; false where `from` is absent. @throws {Fault} STORAGE_ERROR where a folder with content is in the way. */
@@ -68,7 +83,9 @@ export class Volume {
 
   /** Renames a folder onto a name that must be free; false where something is there. Atomic and exclusive. */
   async renameExclusive(fromFolder: string, to: string): Promise<boolean> {
-    return this.#unless('exists', false, 'rename', fromFolder, () => fs.rename(fromFolder, to).then(() => true));
+    return this.#unless('exists', false, 'rename', fromFolder, () =>
+      fs.rename(fromFolder, to).then(() => true),
+    );
   }
 
   /**
@@ -81,7 +98,7 @@ export class Volume {
         await fs.link(from, to);
         return 'made';
       } catch (error) {
-        if (meaningOf(error) === 'exists') return 'exists';
+        if (meaningOf(error) === 'exists') return (await isSameFile(from, to)) ? 'made' : 'exists';
         if (NO_LINKS.has(errnoOf(error) ?? 0)) return 'unsupported';
         throw error;
       }
@@ -101,14 +118,17 @@ export class Volume {
 
   /** Removes a folder and all that is in it, links not followed; nothing happens where there is none. */
   async removeTree(path: string): Promise<void> {
-    const work = () => fs.rm(path, { recursive: true, force: true, maxRetries: 2 });
-    await this.#gate.run('remove-tree', path, work, this.#slowDeadlineMs);
+    await removeTree(this, path);
   }
 
   /** Sets modification time to now, so that the sweeper sees that something was used; false where there is none. */
   async touch(path: string): Promise<boolean> {
-    const now = new Date();
-    return this.#unless('absent', false, 'utimes', path, () => fs.utimes(path, now, now).then(() => true));
+    return this.setTimes(path, new Date());
+  }
+
+  /** Sets access and modification time; false where there is none. */
+  async setTimes(path: string, at: Date): Promise<boolean> {
+    return this.#unless('absent', false, 'utimes', path, () => fs.utimes(path, at, at).then(() => true));
   }
 
   /** Changes the mode of a file. */
@@ -126,7 +146,7 @@ export class Volume {
         await handle.close();
       }
     };
-    await this.#gate.run('fsync', path, sync, this.#slowDeadlineMs);
+    await this.#gate.run('fsync', path, sync, { deadlineMs: this.#slowDeadlineMs });
   }
 
   /** Free and total bytes as the file system tells them; on some they are those of the server's whole disk. */
@@ -138,6 +158,21 @@ export class Volume {
 
   #file(handle: fs.FileHandle, path: string): VolumeFile {
     return new VolumeFile({ gate: this.#gate, handle, path, slowDeadlineMs: this.#slowDeadlineMs });
+  }
+
+  /** A file that is opened after its caller gave up is closed again. */
+  async #open(
+    expected: 'absent' | 'exists',
+    operation: string,
+    path: string,
+    open: () => Promise<fs.FileHandle>,
+  ): Promise<fs.FileHandle | undefined> {
+    try {
+      return await this.#gate.run(operation, path, open, { late: (handle) => handle.close() });
+    } catch (error) {
+      if (meaningOf(error) === expected) return undefined;
+      throw error;
+    }
   }
 
   async #unless<T, E>(
@@ -163,5 +198,20 @@ export class Volume {
   }
 }
 
+// O_NONBLOCK: a script may have put a FIFO in its out/ folder, and opening one for reading waits for a writer.
+const READ_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+
 /** EPERM, EMLINK, ENOSYS, EOPNOTSUPP: what link(2) says on file systems without hard links. */
 const NO_LINKS: ReadonlySet<number> = new Set([1, 31, 38, 95]);
+
+/** NFS may send a LINK twice and tell of EEXIST although the first one made the name. */
+async function isSameFile(from: string, to: string): Promise<boolean> {
+  try {
+    const [left, right] = await Promise.all([fs.lstat(from), fs.lstat(to)]);
+    return left.ino === right.ino && left.dev === right.dev;
+  } catch (error) {
+    // Whoever was there first has removed it meanwhile: then it was theirs.
+    if (meaningOf(error) === 'absent') return false;
+    throw error;
+  }
+}

@@ -36,6 +36,12 @@ export class VolumeLayout {
     return `${this.identity}/epoch`;
   }
 
+  /** `identity/` while it is made; `random` is 16 hex digits. */
+  temporaryIdentity(random: string): { folder: string; epoch: string } {
+    const folder = `${this.identity}${TEMPORARY_MARK}${random}`;
+    return { folder, epoch: `${folder}/epoch` };
+  }
+
   get blobs(): string {
     return `${this.root}/blobs/sha256`;
   }
@@ -120,6 +126,12 @@ export class VolumeLayout {
     ];
   }
 }
+
+/**
+ * Names of files and folders that are still being made carry it before 16 random hex digits. No name of a package,
+ * version, ticket or blob has a tilde, so that none of them is ever taken for a temporary one.
+ */
+export const TEMPORARY_MARK = '~tmp-';
 
 /** Names of workspaces that are still being made begin so; a script key never does. */
 export const STAGING_PREFIX = '.staging-';

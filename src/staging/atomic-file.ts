@@ -1,18 +1,19 @@
 import { randomBytes } from 'node:crypto';
 import { Fault } from '../protocol/fault.ts';
+import { TEMPORARY_MARK } from '../protocol/volume-layout.ts';
 import type { Volume } from '../mount/volume.ts';
 
-const TEMP_MARK = '.tmp-';
 const VALUE = 'value';
+const TEMPORARY = new RegExp(`${TEMPORARY_MARK}[0-9a-f]{16}$`);
 
 /** A name beside `target` that nobody else has: on a shared volume pids and counters repeat, 64 random bits do not. */
 export function temporaryBeside(target: string): string {
-  return `${target}${TEMP_MARK}${randomBytes(8).toString('hex')}`;
+  return `${target}${TEMPORARY_MARK}${randomBytes(8).toString('hex')}`;
 }
 
 /** Tells the sweeper whether a name is one that temporaryBeside made. */
 export function isTemporary(name: string): boolean {
-  return /\.tmp-[0-9a-f]{16}$/.test(name);
+  return TEMPORARY.test(name);
 }
 
 /** The folder of a path of the volume. */
@@ -29,11 +30,17 @@ export function folderOf(path: string): string {
  * @throws {Fault} STORAGE_FULL and the other STORAGE_ codes; the error of close(2) counts.
  * Source: rename(2), fsync(2); invariant 1.
  */
-export async function writeAtomic(volume: Volume, target: string, bytes: Uint8Array, mode = 0o644): Promise<void> {
+export async function writeAtomic(
+  volume: Volume,
+  target: string,
+  bytes: Uint8Array,
+  mode = 0o644,
+): Promise<void> {
   const temporary = temporaryBeside(target);
   await writeDurable(volume, temporary, bytes, mode);
   const renamed = await removingOnError(volume, temporary, () => volume.rename(temporary, target));
-  if (!renamed) throw new Fault('STORAGE_ERROR', `${temporary} vanished before it could be renamed to ${target}`);
+  if (!renamed)
+    throw new Fault('STORAGE_ERROR', `${temporary} vanished before it could be renamed to ${target}`);
   await volume.syncFolder(folderOf(target));
 }
 
@@ -56,13 +63,22 @@ export async function writeOnce(volume: Volume, target: string, bytes: Uint8Arra
 }
 
 /** Reads what writeOnce wrote; undefined where nothing is. @throws {RangeError} beyond `maxBytes`. */
-export async function readOnce(volume: Volume, target: string, maxBytes: number): Promise<Buffer | undefined> {
+export async function readOnce(
+  volume: Volume,
+  target: string,
+  maxBytes: number,
+): Promise<Buffer | undefined> {
   const inFolder = await volume.read(`${target}/${VALUE}`, maxBytes);
   return inFolder ?? (await volume.read(target, maxBytes));
 }
 
 /** Writes a new file, fsyncs and closes it; on error removes what it made. `path` must be a fresh name. */
-export async function writeDurable(volume: Volume, path: string, bytes: Uint8Array, mode = 0o644): Promise<void> {
+export async function writeDurable(
+  volume: Volume,
+  path: string,
+  bytes: Uint8Array,
+  mode = 0o644,
+): Promise<void> {
   const file = await volume.create(path, mode);
   if (file === undefined) throw new Fault('STORAGE_ERROR', `cannot create ${path}: the name is taken`);
   await removingOnError(volume, path, async () => {
