@@ -17,7 +17,7 @@ export const LAYOUT_FOLDER = 'longshore-v1';
  *     work/.staging-<random>/        a workspace while it is made, not yet anybody's
  *     work/<key>/                    manifest.json, script, files/, packages/, out/
  *     tickets/<key>/                 asked.json, cancel, outcome, tombstone, lines/
- *     isolation/<name>/<number>      the line in front of an isolation name, and <number>.<key>.sure
+ *     isolation/<name>/<number>      the line in front of an isolation name, and <key>.mark
  *     locks/<name>                   advisory, correctness never rests on them
  *     canary/                        write probes
  */
@@ -222,17 +222,13 @@ export class IsolationLayout {
   place(number: number): string {
     return `${this.root}/${placeName(number)}`;
   }
-  /** Beside a place: its owner has seen everybody in front. */
-  sure(number: number, key: ScriptKey): string {
-    return `${this.root}/${sureName(number, key)}`;
+  /** Which of the places of a script counts. */
+  mark(key: ScriptKey): string {
+    return `${this.root}/${key}.mark`;
   }
 }
 
 /** The file name of a place in a line; names sort as numbers do. */
 export function placeName(number: number): string {
   return String(number).padStart(12, '0');
-}
-
-export function sureName(number: number, key: ScriptKey): string {
-  return `${placeName(number)}.${key}.sure`;
 }

@@ -1,17 +1,16 @@
 import { sha256Of } from '../protocol/digest.ts';
 import { Fault } from '../protocol/fault.ts';
 import type { ScriptIsolation } from '../protocol/script-request.ts';
-import { sureName, type IsolationLayout } from '../protocol/volume-layout.ts';
+import type { IsolationLayout } from '../protocol/volume-layout.ts';
 import { parseScriptKey, type ScriptKey } from '../protocol/ticket.ts';
 import { readOnce, writeOnce } from '../staging/atomic-file.ts';
 import type { Volume } from '../mount/volume.ts';
 
-/** A place in the line. It is `sure` when its owner has looked again after taking it. */
+/** A place in the line. Of the places of one script only the one that its mark names counts. */
 interface Place {
   readonly number: number;
   readonly level: ScriptIsolation['level'];
   readonly key: ScriptKey;
-  readonly sure: boolean;
 }
 
 /** May the script run now, or whom does it wait for. */
@@ -24,13 +23,16 @@ const MAX_ATTEMPTS = 200;
 /**
  * The line in front of one isolation name, kept on the volume: FIFO, over restarts and agents (invariant 10).
  *
- *   isolation/<name>/<number>              who stands there; made exclusively
- *   isolation/<name>/<number>.<key>.sure   ... and has seen everybody in front
+ *   isolation/<name>/<number>     who stands there; made exclusively
+ *   isolation/<name>/<key>.mark   the one number of a script that counts; written once
  *
  * Who enters takes the number behind the last one and looks again. Where a higher number is there by then, its owner
- * may have looked before and not seen this one, so the place is given up and another taken; else it is sure. Hence
- * of any two sure places the later one has seen the earlier one, and waits for it, however late a write arrives.
- * The place of a script that is over counts for nothing, so an agent that dies before leaving blocks nobody.
+ * may have looked before and not seen this one, so the place is given up and another taken; else the number is written
+ * into the script's mark. Hence of any two marked places the later one was made after the earlier one was there, and
+ * its owner sees it and waits, however late a write arrives. Several agents may enter for one script, and one of them
+ * may stop anywhere: the mark is written once, so their other places can never count, and until it is written all of
+ * them stand in the way of those behind. A place of a script that is over counts for nothing, so nobody who dies
+ * before leaving blocks anybody.
  */
 export class IsolationLine {
   readonly #volume: Volume;
@@ -51,25 +53,26 @@ export class IsolationLine {
       (place) => place.number < own && place.key !== key && (level === 'full' || place.level === 'full'),
     );
     for (const place of inFront) {
+      const marked = await this.#marked(place.key);
+      if (marked !== undefined && marked !== place.number) continue;
       if (!(await this.#isOver(place.key))) return { runs: false, waitsFor: place.key };
-      await this.#giveUp(place);
+      await this.#giveUp(place.number);
     }
     return { runs: true };
   }
 
-  /** Gives up every place of `key`; nothing happens where it has none. */
+  /** Gives up every place of `key`, which is over; nothing happens where it has none. */
   async leave(key: ScriptKey): Promise<void> {
-    for (const place of await this.#places()) if (place.key === key) await this.#giveUp(place);
+    for (const place of await this.#places()) if (place.key === key) await this.#giveUp(place.number);
+    await this.#volume.removeTree(this.#layout.mark(key));
   }
 
   async #enter(key: ScriptKey, level: ScriptIsolation['level']): Promise<number> {
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt += 1) {
-      const line = await this.#places();
-      const own = line.find((place) => place.key === key && place.sure);
-      if (own) return own.number;
-      for (const unsure of line) if (unsure.key === key) await this.#giveUp(unsure);
-      const number = (line.at(-1)?.number ?? 0) + 1;
-      if (await this.#take({ number, level, key, sure: false })) return number;
+      const marked = await this.#marked(key);
+      if (marked !== undefined) return marked;
+      const number = ((await this.#places()).at(-1)?.number ?? 0) + 1;
+      if (await this.#take({ number, level, key })) return number;
     }
     throw new Fault(
       'STORAGE_BUSY',
@@ -77,40 +80,35 @@ export class IsolationLine {
     );
   }
 
-  async #take(place: Place): Promise<boolean> {
+  /** Takes a number that nobody has; false where it cannot count, and then it was given up again. */
+  async #take({ number, level, key }: Place): Promise<boolean> {
     await this.#volume.makeFolder(this.#layout.root);
-    const { number, level, key } = place;
-    if (
-      !(await writeOnce(
-        this.#volume,
-        this.#layout.place(number),
-        Buffer.from(JSON.stringify({ level, key })),
-      ))
-    )
-      return false;
+    const stands = Buffer.from(JSON.stringify({ level, key }));
+    if (!(await writeOnce(this.#volume, this.#layout.place(number), stands))) return false;
     const last = (await this.#places()).at(-1)?.number ?? 0;
-    if (last > number) {
-      await this.#giveUp(place);
-      return false;
-    }
-    await (await this.#volume.create(this.#layout.sure(number, key)))?.close();
-    return true;
+    const counts =
+      last <= number && (await writeOnce(this.#volume, this.#layout.mark(key), Buffer.from(String(number))));
+    // Only who took a number may give it up before the script is over: nobody else knows that no mark will name it.
+    if (!counts) await this.#giveUp(number);
+    return counts;
   }
 
-  /** First the mark, then the place: a mark without a place must not make a later owner of the number sure. */
-  async #giveUp(place: Place): Promise<void> {
-    await this.#volume.remove(this.#layout.sure(place.number, place.key));
-    await this.#volume.removeTree(this.#layout.place(place.number));
+  async #giveUp(number: number): Promise<void> {
+    await this.#volume.removeTree(this.#layout.place(number));
+  }
+
+  async #marked(key: ScriptKey): Promise<number | undefined> {
+    const bytes = await readOnce(this.#volume, this.#layout.mark(key), MAX_PLACE_BYTES);
+    return bytes && Number(bytes.toString('utf8'));
   }
 
   async #places(): Promise<Place[]> {
     const names = ((await this.#volume.list(this.#layout.root)) ?? []).map(({ name }) => name).sort();
-    const marks = new Set(names);
     const places: Place[] = [];
     for (const number of names.filter((name) => NUMBER.test(name)).map(Number)) {
       const bytes = await readOnce(this.#volume, this.#layout.place(number), MAX_PLACE_BYTES);
       const stands = bytes && parsePlace(bytes);
-      if (stands) places.push({ ...stands, number, sure: marks.has(sureName(number, stands.key)) });
+      if (stands) places.push({ ...stands, number });
     }
     return places;
   }
