@@ -88,8 +88,15 @@ function missingIn(output: string, shows: readonly string[]): string[] {
 }
 
 function isShown(line: string, shown: string): boolean {
-  const [head = '', tail] = shown.split('…');
-  return tail === undefined ? line === head : line.startsWith(head) && line.endsWith(tail);
+  const [head = '', ...rest] = shown.split('…');
+  const tail = rest.pop();
+  if (tail === undefined) return line === head;
+  let at = line.startsWith(head) ? head.length : -1;
+  for (const part of rest) {
+    const found = at < 0 ? -1 : line.indexOf(part, at);
+    at = found < 0 ? -1 : found + part.length;
+  }
+  return at >= 0 && line.length - tail.length >= at && line.endsWith(tail);
 }
 
 for (const page of globSync('docs/guides/*.md')) {
