@@ -1,5 +1,6 @@
 import type { Readable } from 'node:stream';
 import { meaningOf } from '../mount/errno.ts';
+import type { FileFacts } from '../mount/volume-file.ts';
 import type { Volume } from '../mount/volume.ts';
 import type { Sha256 } from '../protocol/digest.ts';
 import { Fault } from '../protocol/fault.ts';
@@ -54,10 +55,8 @@ export class BlobStore {
   /** Tells the size of a blob, and keeps it from being swept for another time; undefined where there is none. */
   async find(digest: Sha256): Promise<{ size: number } | undefined> {
     const path = this.#volume.layout.blob(digest);
-    const facts = await this.#volume.look(path);
-    if (facts?.isFile !== true) return undefined;
-    if (Date.now() - facts.modifiedMs > USED_AGAIN_AFTER_MS) await this.#volume.touch(path);
-    return { size: facts.size };
+    const facts = await markUsed(this.#volume, path);
+    return facts?.isFile === true ? { size: facts.size } : undefined;
   }
 
   /**
@@ -144,6 +143,13 @@ export class BlobStore {
     const present = (await this.#volume.look(path)) !== undefined;
     return !present && (await this.#volume.rename(temporary, path));
   }
+}
+
+/** Keeps what is used from being swept, by its time; at most one write a day. Tells what was there. */
+export async function markUsed(volume: Volume, path: string): Promise<FileFacts | undefined> {
+  const facts = await volume.look(path);
+  if (facts && Date.now() - facts.modifiedMs > USED_AGAIN_AFTER_MS) await volume.touch(path);
+  return facts;
 }
 
 /** Says that a script or a copy needs a blob that is not there. */

@@ -9,7 +9,7 @@ import {
   type PackageVersion,
 } from '../protocol/package-name.ts';
 import { folderOf, isTemporary, readOnce, writeOnce } from './atomic-file.ts';
-import type { BlobStore, Upload } from './blob-store.ts';
+import { markUsed, type BlobStore, type Upload } from './blob-store.ts';
 
 /** A version of a package: which blob it is, and how its file is called. */
 export interface PackagePointer {
@@ -47,7 +47,9 @@ export class PackageStore {
   /** Finds a version whose bytes are there too; undefined where either is missing. */
   async find(id: PackageId, version: PackageVersion): Promise<PackagePointer | undefined> {
     const pointer = await this.#pointer(id, version);
-    return pointer && (await this.#blobs.find(pointer.digest)) && pointer;
+    if (pointer === undefined || (await this.#blobs.find(pointer.digest)) === undefined) return undefined;
+    await markUsed(this.#volume, this.#volume.layout.package(id, version));
+    return pointer;
   }
 
   /** Lists the versions of a package, in the order of their names; empty where there is none. */
