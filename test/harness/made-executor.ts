@@ -1,0 +1,102 @@
+import { writeFileSync } from 'node:fs';
+import type { Executor, Sighting, Witness } from '../../src/executors/executor.ts';
+import type { EndRecord } from '../../src/protocol/end-record.ts';
+import type { RunOrder, StartedClaim } from '../../src/protocol/run-order.ts';
+import type { ScriptKey } from '../../src/protocol/ticket.ts';
+import { WorkspaceLayout } from '../../src/protocol/volume-layout.ts';
+import { endSegment, framesOf, MadeWitness, stdout } from './made-journal.ts';
+
+type Presence = Sighting['presence'];
+
+/** An executor without processes, for what real ones will not do on demand: every step of a runner is a call of the test. */
+export class MadeExecutor implements Executor {
+  readonly kind = 'local';
+  readonly launched: RunOrder[] = [];
+  readonly stopped: ScriptKey[] = [];
+  readonly cleared: ScriptKey[] = [];
+  readonly removed: ScriptKey[] = [];
+  readonly #presence = new Map<ScriptKey, Presence>();
+  readonly #output = new Map<ScriptKey, Buffer>();
+  readonly #changed = new Map<ScriptKey, () => void>();
+  /** What launch does instead of succeeding. */
+  refuses: Error | undefined;
+  /** Called with each order, as a runner that is on its way. */
+  onLaunch: (order: RunOrder) => void = () => undefined;
+
+  launch(order: RunOrder): Promise<void> {
+    if (this.refuses) return Promise.reject(this.refuses);
+    this.launched.push(order);
+    this.#presence.set(order.key, 'alive');
+    this.onLaunch(order);
+    return Promise.resolve();
+  }
+
+  /** The runner takes its claim. */
+  claims(order: RunOrder): void {
+    const claim: StartedClaim = {
+      by: 'runner',
+      pid: 1,
+      startTicks: '1',
+      bootId: 'boot',
+      host: 'host',
+      stdout: null,
+      at: new Date().toISOString(),
+    };
+    writeFileSync(new WorkspaceLayout(order.workspace).started, JSON.stringify(claim), { flag: 'wx' });
+    this.#changed.get(order.key)?.();
+  }
+
+  /** The runner writes a line and its end record, and is gone. */
+  ends(order: RunOrder, record: Partial<EndRecord>): void {
+    const key = Buffer.from(order.journalKey, 'base64');
+    this.says(
+      order.key,
+      Buffer.concat(framesOf(key, [[stdout('hello\n')], [endSegment({ lines: 1, ...record })]])),
+    );
+    this.vanishes(order.key);
+  }
+
+  says(key: ScriptKey, bytes: Buffer): void {
+    this.#output.set(key, Buffer.concat([this.#output.get(key) ?? Buffer.alloc(0), bytes]));
+    this.#changed.get(key)?.();
+  }
+
+  vanishes(key: ScriptKey): void {
+    this.#presence.set(key, 'gone');
+    this.#changed.get(key)?.();
+  }
+
+  look(key: ScriptKey): Promise<Sighting> {
+    const presence = this.#presence.get(key) ?? 'none';
+    return Promise.resolve(presence === 'gone' ? { presence, exitCode: 1, signal: null } : { presence });
+  }
+
+  stop(key: ScriptKey): Promise<boolean> {
+    this.stopped.push(key);
+    return Promise.resolve(true);
+  }
+
+  clear(key: ScriptKey): Promise<void> {
+    this.cleared.push(key);
+    this.vanishes(key);
+    return Promise.resolve();
+  }
+
+  witness(key: ScriptKey): Promise<Witness | undefined> {
+    const bytes = this.#output.get(key);
+    return Promise.resolve(bytes && new MadeWitness(bytes));
+  }
+
+  watch(key: ScriptKey, _claim: StartedClaim | undefined, { changed }: { changed: () => void }): void {
+    this.#changed.set(key, changed);
+  }
+
+  remove(key: ScriptKey): Promise<void> {
+    this.removed.push(key);
+    return Promise.resolve();
+  }
+
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
+}
