@@ -1,0 +1,85 @@
+import fs from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
+import { Fault } from '../protocol/fault.ts';
+import { ProcessTree } from './process-tree.ts';
+import { readRunOrder } from './run-order-input.ts';
+import { runScript } from './run.ts';
+import { openStdoutWitness } from './stdout-witness.ts';
+import { StopRequest } from './stop-request.ts';
+import { VolumeFiles } from './volume-files.ts';
+
+/*
+ * The program of a script pod; without packages, one file when built.
+ *
+ *   runner.cjs < order.json       runs one script
+ *   runner.cjs --clear COOKIE     KILLs every process that carries the cookie
+ *
+ * Exit codes: 0 an end record was written to stdout, or another runner has the script, or nothing is left to clear;
+ * 70 neither (EX_SOFTWARE). How the script ended stands in the end record alone.
+ */
+const OK = 0;
+const FAILED = 70;
+
+const STDIN = 0;
+const STDOUT = 1;
+const STDERR = 2;
+
+/** How long calls that are in the kernel may take to return before this process does without its exit code. */
+const LEAVE_MS = 200;
+
+async function main(): Promise<void> {
+  // Should the event loop run empty without an answer, that is no success.
+  process.exitCode = FAILED;
+  const [mode, cookie] = process.argv.slice(2);
+  if (mode === '--clear' && cookie) process.exit(await clear(cookie));
+  const order = readRunOrder(STDIN);
+  // The agent died while it sent it: nothing was claimed, and nothing may run.
+  if (order === undefined) process.exit(say('no whole order came'));
+
+  const stop = new StopRequest();
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => stop.ask('signal'));
+  const files = new VolumeFiles({ deadlineMs: order.volumeDeadlineMs });
+  const host = { files, stop, environment: process.env, stdout: openStdoutWitness(STDOUT), crashed: crash() };
+  let code = OK;
+  try {
+    if ((await runScript(order, host)) === 'unrecorded') code = FAILED;
+  } catch (error) {
+    code = say(error instanceof Fault ? `${error.code}: ${error.message}` : String(error));
+  }
+  await leave(files, code);
+}
+
+async function clear(cookie: string): Promise<number> {
+  const { left } = await new ProcessTree({ cookie }).kill();
+  return left.length === 0 ? OK : FAILED;
+}
+
+/** A promise that rejects with the first error that nothing caught, or when there is nothing left to wait for. */
+function crash(): Promise<never> {
+  const { promise, reject } = Promise.withResolvers<never>();
+  process.on('uncaughtException', reject);
+  process.once('beforeExit', () => reject(new Error('there is nothing left to wait for')));
+  promise.catch(() => undefined);
+  return promise;
+}
+
+/** Last words go to where the agent finds what is no frame. */
+function say(sentence: string): typeof FAILED {
+  fs.writeSync(STDERR, `longshore runner: ${sentence}\n`);
+  return FAILED;
+}
+
+/**
+ * Ends this process. exit(3) waits for threads that stand in a call, for as long as the mount hangs; SIGKILL only for
+ * the end of an uninterruptible wait.
+ */
+async function leave(files: VolumeFiles, code: number): Promise<void> {
+  for (const until = performance.now() + LEAVE_MS; files.inside > 0 && performance.now() < until;)
+    await delay(10);
+  if (files.inside === 0) process.exit(code);
+  process.kill(process.pid, 'SIGKILL');
+  // The first process of a container cannot kill itself; the trap instruction at the end of abort(3) ends it.
+  process.abort();
+}
+
+void main();

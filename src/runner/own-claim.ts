@@ -1,0 +1,17 @@
+import fs from 'node:fs';
+import os from 'node:os';
+import type { StartedClaim } from '../protocol/run-order.ts';
+import { readStat } from './process-stat.ts';
+
+/** What this process writes into a claim: enough for any agent of this machine to find it and its first witness. */
+export function ownClaim(stdout: string | null): StartedClaim {
+  return {
+    by: 'runner',
+    pid: process.pid,
+    startTicks: String(readStat('self')?.startTicks ?? 0),
+    bootId: fs.readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim(),
+    host: os.hostname(),
+    stdout,
+    at: new Date().toISOString(),
+  };
+}

@@ -1,0 +1,125 @@
+import fs from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
+import { COOKIE_VARIABLE } from './environment.ts';
+import { readStat, type ProcessStat } from './process-stat.ts';
+
+/** What the processes of a script have in common. */
+export interface TreeMark {
+  readonly cookie: string;
+  /** The process group that the script leads; without it only the cookie counts. */
+  readonly group?: number;
+  /** Processes that started earlier are nobody's descendants and are not looked at. */
+  readonly sinceTicks?: number;
+}
+
+/** Process numbers: those that were met, those that needed a KILL, and those that are there in spite of it. */
+export interface TreeEnd {
+  readonly met: ReadonlySet<number>;
+  readonly killed: ReadonlySet<number>;
+  readonly left: readonly number[];
+}
+
+const POLL_MS = 20;
+/** KILL ends everything but what stands in an uninterruptible call; that is not waited for longer. */
+const KILL_DEADLINE_MS = 5000;
+/** Reading the environment of a process that holds its memory map locked waits for it. */
+const ENVIRONMENT_DEADLINE_MS = 500;
+const MAX_SCANS = 5;
+
+/**
+ * The processes of one script, wherever they moved.
+ *
+ * A process that leaves the group and the session still has the environment that it was started with, so the cookie
+ * in it finds what a signal to the group does not reach. Build servers find strays the same way.
+ */
+export class ProcessTree {
+  readonly #mark: TreeMark;
+  /** Processes that did not give their environment in time: not asked again, so that each costs one thread at most. */
+  readonly #silent = new Set<number>();
+
+  constructor(mark: TreeMark) {
+    this.#mark = mark;
+  }
+
+  /** Finds the processes that are there now; those that only wait for their parent to notice their end are not. */
+  async find(): Promise<ProcessStat[]> {
+    for (let scans = 1; ; scans += 1) {
+      const { found, vanished } = await this.#scan();
+      // One that ended during the scan may have started another one behind it: look again.
+      if (found.length > 0 || !vanished || scans === MAX_SCANS) return found;
+    }
+  }
+
+  /** Ends all: TERM, also to those that are started meanwhile, `graceMs`, KILL. */
+  async end(graceMs: number): Promise<TreeEnd> {
+    const met = new Set<number>();
+    for (const until = performance.now() + graceMs; ;) {
+      const found = await this.find();
+      if (found.length === 0) return { met, killed: new Set(), left: [] };
+      found.filter(({ pid }) => !met.has(pid)).forEach((process) => send(process, 'SIGTERM'));
+      found.forEach(({ pid }) => met.add(pid));
+      const leftMs = until - performance.now();
+      if (leftMs <= 0) break;
+      await delay(Math.min(POLL_MS, leftMs));
+    }
+    const end = await this.kill();
+    return { ...end, met: met.union(end.killed) };
+  }
+
+  /** KILLs until nothing is left, or until what is left does not die. */
+  async kill(): Promise<TreeEnd> {
+    const killed = new Set<number>();
+    const until = performance.now() + KILL_DEADLINE_MS;
+    for (let empty = 0; ;) {
+      const found = await this.find();
+      found.forEach((process) => send(process, 'SIGKILL'));
+      found.forEach(({ pid }) => killed.add(pid));
+      empty = found.length === 0 ? empty + 1 : 0;
+      // Twice: between fork and exec a process has its parent's environment, and not the cookie yet.
+      const over = empty === 2 || performance.now() >= until;
+      if (over) return { met: killed, killed, left: found.map(({ pid }) => pid) };
+      await delay(POLL_MS);
+    }
+  }
+
+  async #scan(): Promise<{ found: ProcessStat[]; vanished: boolean }> {
+    const { group, sinceTicks = 0, cookie } = this.#mark;
+    const found: ProcessStat[] = [];
+    let vanished = false;
+    for (const name of fs.readdirSync('/proc')) {
+      const pid = Number(name);
+      if (!Number.isInteger(pid) || pid === process.pid) continue;
+      const stat = readStat(pid);
+      if (stat === undefined) vanished = true;
+      if (stat === undefined || stat.isDead || stat.startTicks < sinceTicks) continue;
+      if (stat.group === group || (await this.#carries(pid, cookie))) found.push(stat);
+    }
+    return { found, vanished };
+  }
+
+  #carries(pid: number, cookie: string): Promise<boolean> {
+    if (this.#silent.has(pid)) return Promise.resolve(false);
+    const { promise, resolve } = Promise.withResolvers<boolean>();
+    const timer = setTimeout(() => {
+      this.#silent.add(pid);
+      resolve(false);
+    }, ENVIRONMENT_DEADLINE_MS);
+    fs.readFile(`/proc/${pid}/environ`, 'latin1', (error, text) => {
+      clearTimeout(timer);
+      this.#silent.delete(pid);
+      // Not readable: of another user, or gone. None of ours.
+      resolve(error === null && `\0${text}\0`.includes(`\0${COOKIE_VARIABLE}=${cookie}\0`));
+    });
+    return promise;
+  }
+}
+
+function send({ pid, startTicks }: ProcessStat, signal: 'SIGTERM' | 'SIGKILL'): void {
+  // Asked again right before: the number may belong to another process by now.
+  if (readStat(pid)?.startTicks !== startTicks) return;
+  try {
+    process.kill(pid, signal);
+  } catch {
+    // ESRCH: it is gone, as it should be. EPERM: it has another user now, and is told among those that are left.
+  }
+}

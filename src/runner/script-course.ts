@@ -1,0 +1,121 @@
+import type { EndRecord } from '../protocol/end-record.ts';
+import { Fault } from '../protocol/fault.ts';
+import type { RunOrder } from '../protocol/run-order.ts';
+import { WorkspaceLayout } from '../protocol/volume-layout.ts';
+import { scriptEnvironment } from './environment.ts';
+import type { FrameWriter } from './frame-writer.ts';
+import { interpreterFor } from './interpreter.ts';
+import { secretsOf } from './masker.ts';
+import { ProcessTree } from './process-tree.ts';
+import { ScriptOutput } from './script-output.ts';
+import { ScriptProcess } from './script-process.ts';
+import type { StdoutWitness } from './stdout-witness.ts';
+import type { StopRequest } from './stop-request.ts';
+import { superviseScript } from './supervision.ts';
+
+export interface ScriptCourseOptions {
+  readonly order: RunOrder;
+  readonly journal: FrameWriter;
+  readonly stdout: StdoutWitness;
+  readonly environment: NodeJS.ProcessEnv;
+  readonly stop: StopRequest;
+  /** Settles when the script may begin; rejects when it must not. */
+  readonly checked: Promise<unknown>;
+  readonly crashed: Promise<never>;
+}
+
+/** How it went: what of an end record the script's own process and output say, and an error that got in the way. */
+export interface CourseEnd extends Pick<
+  EndRecord,
+  'exitCode' | 'signal' | 'stoppedBy' | 'leftBehind' | 'stdoutBytes' | 'stderrBytes'
+> {
+  readonly startedAt: Date;
+  readonly endedAt: Date;
+  readonly error: unknown;
+}
+
+/** From the claim to the end of the last process of the script; never rejects. */
+export class ScriptCourse {
+  readonly #options: ScriptCourseOptions;
+  #startedAt = new Date();
+  #tree: ProcessTree | undefined;
+  #outputs: readonly ScriptOutput[] = [];
+
+  constructor(options: ScriptCourseOptions) {
+    this.#options = options;
+  }
+
+  async run(): Promise<CourseEnd> {
+    try {
+      return await Promise.race([this.#run(), this.#options.crashed]);
+    } catch (error) {
+      // It is told by the end record. What of the script there may be ends with it.
+      await this.#tree?.kill();
+      return this.#end({ error });
+    }
+  }
+
+  async #run(): Promise<CourseEnd> {
+    const { checked, stop } = this.#options;
+    // Prepared beside the checks: it waits for its word, and takes as long as they do.
+    const preparing = this.#prepare();
+    preparing.catch(() => undefined);
+    try {
+      await Promise.race([checked, stop.asked]);
+      const script = await preparing;
+      if (stop.by === null) return await this.#supervise(script);
+    } finally {
+      if (this.#outputs.length === 0)
+        await preparing.then((script) => script.abandon()).catch(() => undefined);
+    }
+    return this.#end({ stoppedBy: stop.by });
+  }
+
+  async #prepare(): Promise<ScriptProcess> {
+    const { order, environment } = this.#options;
+    const places = new WorkspaceLayout(order.workspace);
+    const script = await ScriptProcess.prepare({
+      bash: interpreterFor(order.language, environment['PATH']),
+      folder: places.files,
+      script: places.script,
+      arguments: order.arguments,
+      environment: scriptEnvironment(order, environment),
+    });
+    this.#tree = new ProcessTree({ cookie: order.cookie, group: script.pid, sinceTicks: script.startTicks });
+    return script;
+  }
+
+  async #supervise(script: ScriptProcess): Promise<CourseEnd> {
+    const { order, journal, stdout, stop } = this.#options;
+    const fds = script.openOutput();
+    const secrets = secretsOf(order.variables);
+    const outputs = (['stdout', 'stderr'] as const).map(
+      (kind) => new ScriptOutput({ kind, fd: fds[kind], secrets, journal, stdout }),
+    );
+    this.#outputs = outputs;
+    this.#startedAt = new Date();
+    script.begin();
+    const tree = this.#tree ?? new ProcessTree({ cookie: order.cookie, group: script.pid });
+    const end = await superviseScript({ order, script, tree, outputs, journal, stdout, stop });
+    const refusal = end.exitCode === null ? '' : await script.begun;
+    if (refusal !== '')
+      throw new Fault('STORAGE_ERROR', `bash could not enter the working directory: ${refusal}`);
+    return this.#end(end);
+  }
+
+  #end(known: Partial<CourseEnd>): CourseEnd {
+    const [stdout, stderr] = this.#outputs;
+    return {
+      exitCode: null,
+      signal: null,
+      stoppedBy: null,
+      leftBehind: 0,
+      error: undefined,
+      startedAt: this.#startedAt,
+      endedAt: new Date(),
+      stdoutBytes: stdout?.bytes ?? 0,
+      stderrBytes: stderr?.bytes ?? 0,
+      ...known,
+    };
+  }
+}

@@ -1,0 +1,38 @@
+import type { StoppedBy } from '../protocol/end-record.ts';
+
+/** setTimeout() takes 2^31 - 1 ms, 24.8 days, and fires at once beyond. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
+/** The wish that the script ends, whoever had it first: its deadline, or a signal to the runner. */
+export class StopRequest {
+  /** Settles at the first request. */
+  readonly asked: Promise<StoppedBy>;
+  readonly #resolve: (by: StoppedBy) => void;
+  #by: StoppedBy | null = null;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor() {
+    const { promise, resolve } = Promise.withResolvers<StoppedBy>();
+    this.asked = promise;
+    this.#resolve = resolve;
+  }
+
+  get by(): StoppedBy | null {
+    return this.#by;
+  }
+
+  ask(by: StoppedBy): void {
+    this.#by ??= by;
+    this.#resolve(this.#by);
+  }
+
+  /** Asks by itself after `ms`, until `disarm`. */
+  arm(ms: number): void {
+    const step = Math.min(ms, MAX_TIMER_MS);
+    this.#timer = setTimeout(() => (ms > step ? this.arm(ms - step) : this.ask('deadline')), step);
+  }
+
+  disarm(): void {
+    clearTimeout(this.#timer);
+  }
+}
