@@ -45,7 +45,8 @@ async function keyIn(file: string): Promise<AgentKey> {
   );
 }
 
-async function textOf(file: string): Promise<string> {
+/** Reads a file of the state folder anew. @throws {Fault} CONFIG_INVALID when it cannot be read. */
+export async function textOf(file: string): Promise<string> {
   return attempt(`read ${file}`, () => fs.readFile(file, 'utf8'));
 }
 
