@@ -165,6 +165,11 @@ export function environmentValue(name: string, environment: Environment = proces
   return environment[name];
 }
 
+/** The environment that runners get: the agent's own, without what is addressed to the agent. */
+export function runnerEnvironment(environment: Environment = process.env): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(environment).filter(([name]) => !name.startsWith('LONGSHORE_')));
+}
+
 /** Where an agent of this user keeps its tokens unless it was told otherwise. */
 export function defaultTokensFile(environment: Environment = process.env): string {
   const state = environment['LONGSHORE_STATE'] ?? stateFolder(environment);

@@ -112,10 +112,10 @@ async function problemOf(call: Call, reply: Reply): Promise<Fault> {
   });
 }
 
-/** An answer to HEAD has no body that could name a code. */
+/** An answer to HEAD has no body, so the agent names the code in a header as well. */
 function headProblem(call: Call, reply: Reply, detail: FaultDetail): Fault {
   drain(reply);
-  const code =
-    reply.status === 401 ? 'UNAUTHENTICATED' : reply.status === 404 ? 'PACKAGE_UNKNOWN' : 'AGENT_FAILED';
-  return new Fault(code, `the agent answered ${reply.status} to HEAD ${call.url.pathname}`, { detail });
+  const code = String(reply.headers['x-longshore-code'] ?? '');
+  const message = `the agent answered ${reply.status} to HEAD ${call.url.pathname}`;
+  return new Fault(isFailureCode(code) ? code : 'AGENT_FAILED', message, { detail });
 }
