@@ -1,0 +1,70 @@
+import { Type } from 'typebox';
+import { FAILURES, isFailureCode } from '../protocol/failure-table.ts';
+import { Fault } from '../protocol/fault.ts';
+import { LANGUAGES } from '../protocol/run-order.ts';
+import { LAYOUT_FOLDER } from '../protocol/volume-layout.ts';
+import type { ApiOptions } from './agent-view.ts';
+import { answers } from './answer-schemas.ts';
+import type { App } from './app.ts';
+import { GUARDED } from './open-api.ts';
+import { serverFrom } from './request-marks.ts';
+import { START_LIMITS, startBodySchema } from './start-body.ts';
+
+const about = { tags: ['about'] };
+
+/** What the agent is, can do and thinks of itself; none of these calls touches the volume. */
+export function addAboutRoutes(app: App, options: ApiOptions): void {
+  const capabilities = capabilitiesOf(options);
+  app.get('/livez', { schema: { ...about, summary: 'Is the process alive' } }, async () => ({ alive: true }));
+  app.get('/readyz', { schema: { ...about, summary: 'Would new work go well' } }, async (_request, reply) => {
+    const readiness = options.readiness();
+    return reply.code(readiness.ready ? 200 : 503).send(readiness);
+  });
+  app.get(
+    '/v1/capabilities',
+    {
+      onRequest: async (request) => {
+        request.serverName = serverFrom(request.headers.authorization, options.serverOf);
+      },
+      schema: { ...about, summary: 'What this agent can do', security: GUARDED },
+    },
+    async () => capabilities,
+  );
+  app.get('/v1/openapi.json', { schema: { ...about, summary: 'This document' } }, async () => app.swagger());
+  app.get('/v1/failures', { schema: { ...about, summary: 'The failure table' } }, async () => FAILURES);
+  app.get(
+    '/v1/failures/:code',
+    {
+      schema: {
+        ...about,
+        summary: 'One row of the failure table',
+        params: Type.Object({ code: Type.String() }),
+        response: answers(),
+      },
+    },
+    async (request) => {
+      const { code } = request.params;
+      if (isFailureCode(code)) return { code, ...FAILURES[code] };
+      throw new Fault('ROUTE_UNKNOWN', `there is no code ${JSON.stringify(code.slice(0, 100))}`);
+    },
+  );
+}
+
+/** What a server may rely on: a member of a start body that is not named here is refused. */
+function capabilitiesOf({ version, limits }: ApiOptions): Readonly<Record<string, unknown>> {
+  const { scriptBodyMaxBytes, maxDeadlineSeconds, maxWaitSeconds, uploadMaxBytes, maxUploads, maxScripts } =
+    limits;
+  return {
+    name: 'longshore',
+    versions: { agent: version, http: 1, volumeLayout: LAYOUT_FOLDER, node: process.version },
+    languages: LANGUAGES,
+    storage: ['shared'],
+    isolation: ['none', 'full'],
+    digests: ['sha-256'],
+    fields: Object.keys(startBodySchema(limits).properties),
+    limits: {
+      ...START_LIMITS,
+      ...{ scriptBodyMaxBytes, maxDeadlineSeconds, maxWaitSeconds, uploadMaxBytes, maxUploads, maxScripts },
+    },
+  };
+}
