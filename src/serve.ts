@@ -17,7 +17,9 @@ import { ScriptBook } from './scripts/script-book.ts';
 import { ScriptKeeper } from './scripts/script-keeper.ts';
 import type { ScriptRoom } from './scripts/script-room.ts';
 import { TicketRecords } from './scripts/ticket-record.ts';
+import { Sweeper } from './scripts/sweeper.ts';
 import { BlobStore } from './staging/blob-store.ts';
+import { VolumeLocks } from './staging/lock.ts';
 import { PackageStore } from './staging/package-store.ts';
 import { errorFields, makeLogger, type Logger } from './telemetry/logger.ts';
 import { Metrics } from './telemetry/metrics.ts';
@@ -58,11 +60,15 @@ interface Inside {
   readonly book: ScriptBook;
   readonly keeper: ScriptKeeper;
   readonly blobs: BlobStore;
+  readonly sweeper: Sweeper;
   readonly executor: LocalExecutor;
 }
 
 const VERSION = packageJson.version;
 const HOUR_MS = 3_600_000;
+/** Refreshed every 8 s, so that one missed refresh on a slow volume does not look like a dead agent. */
+const LOCK_UPDATE_MS = 8000;
+const LOCK_STALE_MS = 40_000;
 /** Memory that all uploads together may hold in buffers on their way to the volume. */
 const UPLOAD_MEMORY_BYTES = 48 * 2 ** 20;
 
@@ -91,7 +97,9 @@ export async function serve(config: Config, options: ServeOptions = {}): Promise
     throw error;
   }
   const watch = watchTokens(parts, tokens);
-  const sweeping = sweepEvery(parts, inside);
+  const sweeping = inside.sweeper.run(stopping.signal, (swept) =>
+    parts.logger.info({ swept }, 'the volume was swept'),
+  );
   parts.logger.info(
     { listen, metrics, volume: config.volume, tokens: config.tokens, madeTokens: state.madeTokens },
     'agent is ready',
@@ -101,10 +109,9 @@ export async function serve(config: Config, options: ServeOptions = {}): Promise
   const end = async (book: ScriptBook, keeper: ScriptKeeper, executor: LocalExecutor): Promise<void> => {
     parts.logger.info({}, 'agent is stopping');
     stopping.abort();
-    clearInterval(sweeping);
     await within(
       config.shutdownMs,
-      Promise.all([app.close(), scraped.close(), watch.close(), keeper.close(), book.close()]),
+      Promise.all([app.close(), scraped.close(), watch.close(), keeper.close(), book.close(), sweeping]),
     );
     await within(config.shutdownMs, executor.close());
     parts.logger.info({}, 'agent has stopped');
@@ -200,8 +207,18 @@ async function findState({ config, reporter, volume }: Parts, state: AgentState)
     finishedRetentionMs: config.finishedRetentionHours * HOUR_MS,
     tombstoneRetentionMs: config.tombstoneRetentionHours * HOUR_MS,
   });
+  const locks = new VolumeLocks(volume, { staleMs: LOCK_STALE_MS, updateMs: LOCK_UPDATE_MS });
+  const sweeper = new Sweeper(
+    room,
+    { keeper, locks },
+    {
+      sweepMs: config.sweepMs,
+      leftoverAgeMs: config.leftoverRetentionMinutes * 60_000,
+      unusedAgeMs: config.blobRetentionHours * HOUR_MS,
+    },
+  );
   await keeper.start();
-  return { view: { scripts: book, packages, blobs }, book, keeper, blobs, executor };
+  return { view: { scripts: book, packages, blobs }, book, keeper, blobs, sweeper, executor };
 }
 
 function makeExecutor(config: Config): LocalExecutor {
@@ -236,23 +253,6 @@ function watchTokens({ config, logger }: Parts, tokens: TokenStore): ReturnType<
   const failed = (error: unknown): void =>
     logger.warn(errorFields(error), 'the tokens file cannot be watched');
   return watchFile(config.tokens, () => void reread(), { failed });
-}
-
-function sweepEvery({ config, logger, volume }: Parts, inside: Inside): NodeJS.Timeout {
-  let sweeping = false;
-  const sweep = async (): Promise<void> => {
-    if (sweeping) return;
-    sweeping = true;
-    try {
-      const scripts = await inside.keeper.sweep();
-      logger.info({ scripts }, 'the volume was swept');
-    } catch (error) {
-      logger.warn(errorFields(error), 'the volume could not be swept, and will be later');
-    } finally {
-      sweeping = false;
-    }
-  };
-  return setInterval(() => void sweep(), config.sweepMs);
 }
 
 async function render(

@@ -58,6 +58,18 @@ export class ScriptKeeper {
     return swept;
   }
 
+  /** Staged folders that records name whose scripts are not over: workspaces that may not have their name yet. */
+  async neededStagings(): Promise<ReadonlySet<string>> {
+    const { records } = this.#room;
+    const needed = new Set<string>();
+    for (const key of await records.keys()) {
+      if (this.#over.has(key)) continue;
+      const asked = await records.asked(key);
+      if (asked) needed.add(asked.staging);
+    }
+    return needed;
+  }
+
   async close(): Promise<void> {
     this.#closed.abort();
     await this.#keeping;

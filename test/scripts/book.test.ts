@@ -20,7 +20,9 @@ import { cookieOf, journalKeyOf, type ScriptRoom } from '../../src/scripts/scrip
 import { publishScript } from '../../src/scripts/script-start.ts';
 import { settledOutcome } from '../../src/scripts/settle.ts';
 import { TicketRecords } from '../../src/scripts/ticket-record.ts';
+import { Sweeper } from '../../src/scripts/sweeper.ts';
 import { BlobStore } from '../../src/staging/blob-store.ts';
+import { VolumeLocks } from '../../src/staging/lock.ts';
 import { PackageStore } from '../../src/staging/package-store.ts';
 import { eventually } from '../harness/eventually.ts';
 import { MadeExecutor } from '../harness/made-executor.ts';
@@ -427,3 +429,40 @@ t.test('cookie and keys are the same after a restart, and another for every scri
   t.not(cookieOf(room, key1), cookieOf(room, other));
   t.not(sealVariables(room, key1, []), sealVariables(room, key1, []), 'sealed under a fresh nonce each time');
 });
+
+t.test(
+  'a sweep takes what is left over and leaves what a record names; of two agents one sweeps (invariant 13)',
+  async (t) => {
+    const { room, book, volume } = await scene(t);
+    const asked = await publishScript(room, { key: key1, server: 'server', ticket: t1, request });
+    const stray = volume.layout.staging('0123456789abcdef').root;
+    await volume.makeFolder(stray);
+    const old = new Date(Date.now() - 48 * HOUR_MS);
+    for (const folder of [stray, volume.layout.staging(asked.staging).root])
+      await volume.setTimes(folder, old);
+    const keeper = new ScriptKeeper(room, book, {
+      reconcileMs: 50,
+      finishedRetentionMs: HOUR_MS,
+      tombstoneRetentionMs: HOUR_MS,
+    });
+    const locks = new VolumeLocks(volume, { staleMs: 40_000, updateMs: 8000 });
+    const rules = { sweepMs: 1, leftoverAgeMs: HOUR_MS, unusedAgeMs: HOUR_MS };
+    const held = await locks.holdLock('sweep');
+    const sweeper = new Sweeper(
+      room,
+      { keeper, locks: new VolumeLocks(volume, { staleMs: 40_000, updateMs: 8000 }) },
+      rules,
+    );
+    t.equal(await sweeper.sweep(), 'held-elsewhere');
+    await held?.release();
+    t.match(await sweeper.sweep(), { stagings: 1, completed: 0 });
+    t.equal(await volume.list(stray), undefined);
+    t.ok(await volume.list(volume.layout.staging(asked.staging).root), 'the record names it');
+    const told: object[] = [];
+    const stop = new AbortController();
+    const running = sweeper.run(stop.signal, (swept) => told.push(swept));
+    await eventually(() => told.length > 0);
+    stop.abort();
+    await running;
+  },
+);
