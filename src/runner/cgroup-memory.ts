@@ -1,4 +1,4 @@
-import fs from 'node:fs';
+import { readFileSync } from 'node:fs';
 
 /**
  * Reads how often the kernel has killed for memory in this process's cgroup, from cgroup v2; null where it cannot be
@@ -8,9 +8,9 @@ import fs from 'node:fs';
  */
 export function oomKillCount(ownCgroup = '/proc/self/cgroup', cgroupRoot = '/sys/fs/cgroup'): number | null {
   try {
-    const path = /^0::(\/.*)$/m.exec(fs.readFileSync(ownCgroup, 'utf8'))?.[1];
+    const path = /^0::(\/.*)$/m.exec(readFileSync(ownCgroup, 'utf8'))?.[1];
     if (path === undefined) return null;
-    const events = fs.readFileSync(`${cgroupRoot}${path === '/' ? '' : path}/memory.events`, 'utf8');
+    const events = readFileSync(`${cgroupRoot}${path === '/' ? '' : path}/memory.events`, 'utf8');
     const count = /^oom_kill (\d+)$/m.exec(events)?.[1];
     return count === undefined ? null : Number(count);
   } catch {

@@ -1,20 +1,31 @@
 import type { StartedClaim } from '../protocol/run-order.ts';
-import { cannotSyncFolders, hasNoLinks, isTaken } from './storage-fault.ts';
 import { patiently } from './patience.ts';
+import { cannotSyncFolders, hasNoLinks, isTaken } from './storage-fault.ts';
 import { temporaryBeside, type VolumeFiles } from './volume-files.ts';
+
+/** A claim that is ours. */
+export interface TakenClaim {
+  /**
+   * Settles when the claim is durable: before that, nothing of the script may run, or a power cut of the server lets
+   * a second runner run it. Rejects with a STORAGE_ fault.
+   */
+  readonly durable: Promise<void>;
+}
 
 const MAX_CLAIM_BYTES = 16 * 1024;
 
 /**
- * Takes the only right to run a script that will ever be given (invariant 3), by making `target`; false where it is taken.
- *
- * Of runners that race, on one node or several, exactly one gets true. Durable only after `syncClaim`: wait for that
- * before anything of the script runs, or a power cut of the server may let a second one run it.
+ * Takes the only right to run a script that will ever be given (invariant 3), by making `target`; undefined where it
+ * is taken. Of runners that race, on one node or several, exactly one gets it.
  *
  * @throws {Fault} STORAGE_ codes. Nothing of the script may run then: whether the claim was made is not known.
  * Source: link(2), "if newpath exists, it will not be overwritten"; open(2), O_EXCL, where there are no hard links.
  */
-export async function takeClaim(files: VolumeFiles, target: string, claim: StartedClaim): Promise<boolean> {
+export async function takeClaim(
+  files: VolumeFiles,
+  target: string,
+  claim: StartedClaim,
+): Promise<TakenClaim | undefined> {
   const bytes = Buffer.from(`${JSON.stringify(claim)}\n`);
   const temporary = await patiently(async () => {
     const name = temporaryBeside(target);
@@ -22,18 +33,11 @@ export async function takeClaim(files: VolumeFiles, target: string, claim: Start
     return name;
   });
   const taken = await publish(files, { temporary, target, bytes });
-  // Only a second name of the same file, or a sweeper's work: never a reason to fail.
-  await files.remove(temporary).catch(() => undefined);
-  return taken;
-}
-
-/** Makes a claim durable that was taken. @throws {Fault} STORAGE_ codes; a file system that cannot do it is let pass. */
-export async function syncClaim(files: VolumeFiles, target: string): Promise<void> {
-  try {
-    await files.sync(folderOf(target));
-  } catch (error) {
-    if (!cannotSyncFolders(error)) throw error;
-  }
+  // Only a second name of the same file, and otherwise a sweeper's work: never a reason to fail.
+  const removed = files.remove(temporary).catch(() => undefined);
+  if (taken) return { durable: syncFolderOf(files, target).finally(() => removed) };
+  await removed;
+  return undefined;
 }
 
 interface Publication {
@@ -65,6 +69,10 @@ function notOurs(): Buffer {
   return Buffer.alloc(0);
 }
 
-function folderOf(path: string): string {
-  return path.slice(0, path.lastIndexOf('/'));
+async function syncFolderOf(files: VolumeFiles, path: string): Promise<void> {
+  try {
+    await files.sync(path.slice(0, path.lastIndexOf('/')));
+  } catch (error) {
+    if (!cannotSyncFolders(error)) throw error;
+  }
 }

@@ -5,7 +5,7 @@ import { WorkspaceLayout } from '../protocol/volume-layout.ts';
 /** What belongs to the runner and not to the script: names of Longshore, of Node, and the size of libuv's pool. */
 const OF_THE_RUNNER = /^(?:LONGSHORE_|NODE_|UV_THREADPOOL_SIZE$)/;
 
-/** The variable by which processes of a script are found, whatever group or session they moved to. */
+/** The variable by which processes of a script are found, whatever group or session they moved to; see PRELUDE. */
 export const COOKIE_VARIABLE = 'LONGSHORE_COOKIE';
 
 /** Returns the environment of the script: the runner's own, the variables of the order, and the script's places. */
@@ -18,6 +18,5 @@ export function scriptEnvironment(order: RunOrder, base: NodeJS.ProcessEnv): Nod
     LONGSHORE_WORKSPACE: places.root,
     LONGSHORE_PACKAGES: places.packages,
     LONGSHORE_ARTIFACTS: places.artifacts,
-    [COOKIE_VARIABLE]: order.cookie,
   };
 }

@@ -9,6 +9,7 @@ import {
   type JournalSegment,
   type SegmentKind,
 } from '../protocol/journal-segment.ts';
+import { monotonicMs } from './clock.ts';
 
 export interface FrameWriterOptions {
   readonly key: Buffer;
@@ -90,7 +91,7 @@ export class FrameWriter {
     this.#pendingBytes = 0;
     this.#pendingPieces = 0;
     this.#sealedBytes += frame.length;
-    this.#flushedAt = performance.now();
+    this.#flushedAt = monotonicMs();
     this.#options.write(frame);
   }
 
@@ -121,7 +122,7 @@ export class FrameWriter {
   }
 
   #untilFlushMs(): number {
-    return Math.max(1, this.#flushedAt + FLUSH_MS - performance.now());
+    return Math.max(1, this.#flushedAt + FLUSH_MS - monotonicMs());
   }
 
   /** How much of `run` the limit still allows, in whole lines. */

@@ -1,12 +1,10 @@
-import fs from 'node:fs';
-import { setTimeout as delay } from 'node:timers/promises';
+import { writeSync } from 'node:fs';
 import { Fault } from '../protocol/fault.ts';
-import { ProcessTree } from './process-tree.ts';
+import type { RunOrder } from '../protocol/run-order.ts';
+import { monotonicMs } from './clock.ts';
 import { readRunOrder } from './run-order-input.ts';
-import { runScript } from './run.ts';
-import { openStdoutWitness } from './stdout-witness.ts';
+import { prepareScript } from './script-preparation.ts';
 import { StopRequest } from './stop-request.ts';
-import { VolumeFiles } from './volume-files.ts';
 
 /*
  * The program of a script pod; without packages, one file when built.
@@ -16,6 +14,9 @@ import { VolumeFiles } from './volume-files.ts';
  *
  * Exit codes: 0 an end record was written to stdout, or another runner has the script, or nothing is left to clear;
  * 70 neither (EX_SOFTWARE). How the script ended stands in the end record alone.
+ *
+ * A start is quick because bash starts beside it: it is spawned first, and what is not needed for that (node:crypto
+ * alone takes 4 ms) is loaded while it comes up.
  */
 const OK = 0;
 const FAILED = 70;
@@ -26,6 +27,7 @@ const STDERR = 2;
 
 /** How long calls that are in the kernel may take to return before this process does without its exit code. */
 const LEAVE_MS = 200;
+const LEAVE_POLL_MS = 5;
 
 async function main(): Promise<void> {
   // Should the event loop run empty without an answer, that is no success.
@@ -35,21 +37,40 @@ async function main(): Promise<void> {
   const order = readRunOrder(STDIN);
   // The agent died while it sent it: nothing was claimed, and nothing may run.
   if (order === undefined) process.exit(say('no whole order came'));
+  await run(order);
+}
 
+async function run(order: RunOrder): Promise<void> {
   const stop = new StopRequest();
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => stop.ask('signal'));
+  const crashed = crash();
+  const preparing = prepareScript(order, process.env);
+  // It is told by the end record.
+  preparing.catch(() => undefined);
+
+  const { runScript } = await import('./run.ts');
+  const { openStdoutWitness } = await import('./stdout-witness.ts');
+  const { VolumeFiles } = await import('./volume-files.ts');
   const files = new VolumeFiles({ deadlineMs: order.volumeDeadlineMs });
-  const host = { files, stop, environment: process.env, stdout: openStdoutWitness(STDOUT), crashed: crash() };
   let code = OK;
   try {
+    const host = { files, stop, preparing, crashed, stdout: openStdoutWitness(STDOUT) };
     if ((await runScript(order, host)) === 'unrecorded') code = FAILED;
   } catch (error) {
     code = say(error instanceof Fault ? `${error.code}: ${error.message}` : String(error));
   }
-  await leave(files, code);
+  // exit(3) waits for threads that stand in a call, for as long as a mount hangs.
+  const until = monotonicMs() + LEAVE_MS;
+  while (files.inside > 0 && monotonicMs() < until)
+    await new Promise((next) => setTimeout(next, LEAVE_POLL_MS));
+  if (files.inside === 0) process.exit(code);
+  process.kill(process.pid, 'SIGKILL');
+  // The first process of a container cannot kill itself; the trap instruction at the end of abort(3) ends it.
+  process.abort();
 }
 
 async function clear(cookie: string): Promise<number> {
+  const { ProcessTree } = await import('./process-tree.ts');
   const { left } = await new ProcessTree({ cookie }).kill();
   return left.length === 0 ? OK : FAILED;
 }
@@ -65,21 +86,8 @@ function crash(): Promise<never> {
 
 /** Last words go to where the agent finds what is no frame. */
 function say(sentence: string): typeof FAILED {
-  fs.writeSync(STDERR, `longshore runner: ${sentence}\n`);
+  writeSync(STDERR, `longshore runner: ${sentence}\n`);
   return FAILED;
-}
-
-/**
- * Ends this process. exit(3) waits for threads that stand in a call, for as long as the mount hangs; SIGKILL only for
- * the end of an uninterruptible wait.
- */
-async function leave(files: VolumeFiles, code: number): Promise<void> {
-  for (const until = performance.now() + LEAVE_MS; files.inside > 0 && performance.now() < until;)
-    await delay(10);
-  if (files.inside === 0) process.exit(code);
-  process.kill(process.pid, 'SIGKILL');
-  // The first process of a container cannot kill itself; the trap instruction at the end of abort(3) ends it.
-  process.abort();
 }
 
 void main();

@@ -1,5 +1,5 @@
-import fs from 'node:fs';
-import os from 'node:os';
+import { readFileSync } from 'node:fs';
+import { hostname } from 'node:os';
 import type { StartedClaim } from '../protocol/run-order.ts';
 import { readStat } from './process-stat.ts';
 
@@ -9,8 +9,8 @@ export function ownClaim(stdout: string | null): StartedClaim {
     by: 'runner',
     pid: process.pid,
     startTicks: String(readStat('self')?.startTicks ?? 0),
-    bootId: fs.readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim(),
-    host: os.hostname(),
+    bootId: readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim(),
+    host: hostname(),
     stdout,
     at: new Date().toISOString(),
   };

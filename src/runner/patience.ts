@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import { monotonicMs } from './clock.ts';
 import { mayPass } from './storage-fault.ts';
 
 /** How long a file that was published may be missing before that is believed. */
@@ -10,12 +11,12 @@ const PAUSE_MS = 100;
  * behind what another node has published. Other errors, and the last one, are thrown.
  */
 export async function patiently<T>(work: () => Promise<T>, patienceMs = PATIENCE_MS): Promise<T> {
-  const until = performance.now() + patienceMs;
+  const until = monotonicMs() + patienceMs;
   for (;;) {
     try {
       return await work();
     } catch (error) {
-      if (!mayPass(error) || performance.now() >= until) throw error;
+      if (!mayPass(error) || monotonicMs() >= until) throw error;
     }
     await delay(PAUSE_MS);
   }

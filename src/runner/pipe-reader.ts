@@ -1,4 +1,4 @@
-import net from 'node:net';
+import { Socket } from 'node:net';
 
 const BUFFER_BYTES = 64 * 1024;
 /** A read that brought less than this is followed by a pause, so that more can gather. */
@@ -14,7 +14,7 @@ const PAUSE_MS = 1;
 export class PipeReader {
   /** Settles when all writers have closed the pipe and all is read, or when `close` was called. */
   readonly ended: Promise<void>;
-  readonly #socket: net.Socket;
+  readonly #socket: Socket;
   #timer: NodeJS.Timeout | undefined;
   #held = false;
 
@@ -26,7 +26,7 @@ export class PipeReader {
       return !this.#held && this.#timer === undefined;
     };
     const onread = { buffer: Buffer.allocUnsafeSlow(BUFFER_BYTES), callback };
-    this.#socket = new net.Socket({ fd, readable: true, writable: false, onread });
+    this.#socket = new Socket({ fd, readable: true, writable: false, onread });
     this.ended = new Promise((resolve) => {
       this.#socket.once('end', resolve).once('close', () => resolve());
       // Reading a pipe does not fail; if it does, nothing more comes, which is what is waited for.

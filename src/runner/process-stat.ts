@@ -1,4 +1,4 @@
-import fs from 'node:fs';
+import { readFileSync } from 'node:fs';
 
 /** A process as /proc/<pid>/stat tells it. */
 export interface ProcessStat {
@@ -13,7 +13,7 @@ export interface ProcessStat {
 /** Reads a process; undefined where there is none of this number. Never waits: the kernel answers from memory. */
 export function readStat(pid: number | 'self'): ProcessStat | undefined {
   try {
-    const text = fs.readFileSync(`/proc/${pid}/stat`, 'latin1');
+    const text = readFileSync(`/proc/${pid}/stat`, 'latin1');
     // The name in parentheses may hold anything, also parentheses: fields are counted behind the last one.
     const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
     return {

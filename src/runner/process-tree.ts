@@ -1,5 +1,6 @@
-import fs from 'node:fs';
+import { readFile, readdirSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
+import { monotonicMs } from './clock.ts';
 import { COOKIE_VARIABLE } from './environment.ts';
 import { readStat, type ProcessStat } from './process-stat.ts';
 
@@ -53,12 +54,12 @@ export class ProcessTree {
   /** Ends all: TERM, also to those that are started meanwhile, `graceMs`, KILL. */
   async end(graceMs: number): Promise<TreeEnd> {
     const met = new Set<number>();
-    for (const until = performance.now() + graceMs; ;) {
+    for (const until = monotonicMs() + graceMs; ;) {
       const found = await this.find();
       if (found.length === 0) return { met, killed: new Set(), left: [] };
       found.filter(({ pid }) => !met.has(pid)).forEach((process) => send(process, 'SIGTERM'));
       found.forEach(({ pid }) => met.add(pid));
-      const leftMs = until - performance.now();
+      const leftMs = until - monotonicMs();
       if (leftMs <= 0) break;
       await delay(Math.min(POLL_MS, leftMs));
     }
@@ -69,14 +70,14 @@ export class ProcessTree {
   /** KILLs until nothing is left, or until what is left does not die. */
   async kill(): Promise<TreeEnd> {
     const killed = new Set<number>();
-    const until = performance.now() + KILL_DEADLINE_MS;
+    const until = monotonicMs() + KILL_DEADLINE_MS;
     for (let empty = 0; ;) {
       const found = await this.find();
       found.forEach((process) => send(process, 'SIGKILL'));
       found.forEach(({ pid }) => killed.add(pid));
       empty = found.length === 0 ? empty + 1 : 0;
       // Twice: between fork and exec a process has its parent's environment, and not the cookie yet.
-      const over = empty === 2 || performance.now() >= until;
+      const over = empty === 2 || monotonicMs() >= until;
       if (over) return { met: killed, killed, left: found.map(({ pid }) => pid) };
       await delay(POLL_MS);
     }
@@ -86,7 +87,7 @@ export class ProcessTree {
     const { group, sinceTicks = 0, cookie } = this.#mark;
     const found: ProcessStat[] = [];
     let vanished = false;
-    for (const name of fs.readdirSync('/proc')) {
+    for (const name of readdirSync('/proc')) {
       const pid = Number(name);
       if (!Number.isInteger(pid) || pid === process.pid) continue;
       const stat = readStat(pid);
@@ -104,7 +105,7 @@ export class ProcessTree {
       this.#silent.add(pid);
       resolve(false);
     }, ENVIRONMENT_DEADLINE_MS);
-    fs.readFile(`/proc/${pid}/environ`, 'latin1', (error, text) => {
+    readFile(`/proc/${pid}/environ`, 'latin1', (error, text) => {
       clearTimeout(timer);
       this.#silent.delete(pid);
       // Not readable: of another user, or gone. None of ours.

@@ -1,4 +1,4 @@
-import fs from 'node:fs';
+import { readSync } from 'node:fs';
 import { parseRunOrder, type RunOrder } from '../protocol/run-order.ts';
 
 const PAUSE_MS = 5;
@@ -21,7 +21,7 @@ export function readRunOrder(fd: number): RunOrder | undefined {
 function readSome(fd: number, buffer: Buffer): number {
   for (;;) {
     try {
-      return fs.readSync(fd, buffer);
+      return readSync(fd, buffer);
     } catch (error) {
       // EAGAIN: somebody made the descriptor non-blocking.
       if (!(error instanceof Error) || !('code' in error) || error.code !== 'EAGAIN') throw error;

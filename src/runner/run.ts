@@ -3,11 +3,12 @@ import { Fault } from '../protocol/fault.ts';
 import type { RunOrder } from '../protocol/run-order.ts';
 import { WorkspaceLayout } from '../protocol/volume-layout.ts';
 import { oomKillCount } from './cgroup-memory.ts';
-import { syncClaim, takeClaim } from './claim.ts';
+import { takeClaim } from './claim.ts';
 import { FrameWriter } from './frame-writer.ts';
 import { ownClaim } from './own-claim.ts';
 import { writeResult } from './result-file.ts';
 import { ScriptCourse, type CourseEnd } from './script-course.ts';
+import type { ScriptProcess } from './script-process.ts';
 import type { StdoutWitness } from './stdout-witness.ts';
 import type { StopRequest } from './stop-request.ts';
 import { verifyWorkspace } from './verify.ts';
@@ -18,7 +19,8 @@ import { VolumeJournal } from './volume-journal.ts';
 export interface RunnerHost {
   readonly stdout: StdoutWitness;
   readonly files: VolumeFiles;
-  readonly environment: NodeJS.ProcessEnv;
+  /** The interpreter, waiting for its word. */
+  readonly preparing: Promise<ScriptProcess>;
   readonly stop: StopRequest;
   /** Rejects when this program meets an error that nothing catches. */
   readonly crashed: Promise<never>;
@@ -33,13 +35,14 @@ const STDOUT_DEADLINE_MS = 30_000;
 /**
  * The way of one script through a runner.
  *
- *   order ─▶ claim ─▶ verify, prepare bash ─▶ begin ─▶ output ─▶ all processes dead ─▶ end record ─▶ leave
- *              │lost      │mismatch, storage     │                                        ▲
- *              ▼          └──── fault ───────────┴─ TERM, deadline, error of our own ─────┘
+ *   order ─▶ claim ─▶ verify ─▶ begin ─▶ output ─▶ all processes dead ─▶ end record ─▶ leave
+ *              │lost     │mismatch, storage │                                ▲
+ *              ▼         └─── fault ────────┴─ TERM, deadline, own error ────┘
  *            silent
  *
  * From the claim on there is an end record, whatever happens: on stdout always, on the volume where that answers.
- * Reading for the verification begins beside the claim; nothing of the script runs before both are done.
+ * Starting the interpreter and reading for the verification go on beside the claim; nothing of the script runs before
+ * all three are done.
  *
  * @throws {Fault} STORAGE_ codes when the claim could not be taken: then nothing ran and nothing was sealed.
  */
@@ -51,7 +54,8 @@ export async function runScript(order: RunOrder, host: RunnerHost): Promise<RunE
   // Told where it is awaited; until then, and when the claim is lost, it is nobody's error.
   verified.catch(() => undefined);
   const oomKillsBefore = oomKillCount();
-  if (!(await takeClaim(files, places.started, ownClaim(stdout.path)))) return 'silent';
+  const claim = await takeClaim(files, places.started, ownClaim(stdout.path));
+  if (claim === undefined) return 'silent';
 
   const volume = new VolumeJournal(files, places.journal);
   const write = (frame: Buffer): void => {
@@ -60,7 +64,7 @@ export async function runScript(order: RunOrder, host: RunnerHost): Promise<RunE
   };
   const key = Buffer.from(order.journalKey, 'base64');
   const journal = new FrameWriter({ key, maxBytes: order.journalMaxBytes, write });
-  const checked = Promise.all([verified, syncClaim(files, places.started)]);
+  const checked = Promise.all([verified, claim.durable]);
   const end = await new ScriptCourse({ order, journal, checked, ...host }).run();
   givenUp.abort();
 

@@ -1,14 +1,11 @@
 import type { EndRecord } from '../protocol/end-record.ts';
 import { Fault } from '../protocol/fault.ts';
 import type { RunOrder } from '../protocol/run-order.ts';
-import { WorkspaceLayout } from '../protocol/volume-layout.ts';
-import { scriptEnvironment } from './environment.ts';
 import type { FrameWriter } from './frame-writer.ts';
-import { interpreterFor } from './interpreter.ts';
 import { secretsOf } from './masker.ts';
 import { ProcessTree } from './process-tree.ts';
 import { ScriptOutput } from './script-output.ts';
-import { ScriptProcess } from './script-process.ts';
+import type { ScriptProcess } from './script-process.ts';
 import type { StdoutWitness } from './stdout-witness.ts';
 import type { StopRequest } from './stop-request.ts';
 import { superviseScript } from './supervision.ts';
@@ -17,7 +14,7 @@ export interface ScriptCourseOptions {
   readonly order: RunOrder;
   readonly journal: FrameWriter;
   readonly stdout: StdoutWitness;
-  readonly environment: NodeJS.ProcessEnv;
+  readonly preparing: Promise<ScriptProcess>;
   readonly stop: StopRequest;
   /** Settles when the script may begin; rejects when it must not. */
   readonly checked: Promise<unknown>;
@@ -56,10 +53,7 @@ export class ScriptCourse {
   }
 
   async #run(): Promise<CourseEnd> {
-    const { checked, stop } = this.#options;
-    // Prepared beside the checks: it waits for its word, and takes as long as they do.
-    const preparing = this.#prepare();
-    preparing.catch(() => undefined);
+    const { checked, preparing, stop } = this.#options;
     try {
       await Promise.race([checked, stop.asked]);
       const script = await preparing;
@@ -71,20 +65,6 @@ export class ScriptCourse {
     return this.#end({ stoppedBy: stop.by });
   }
 
-  async #prepare(): Promise<ScriptProcess> {
-    const { order, environment } = this.#options;
-    const places = new WorkspaceLayout(order.workspace);
-    const script = await ScriptProcess.prepare({
-      bash: interpreterFor(order.language, environment['PATH']),
-      folder: places.files,
-      script: places.script,
-      arguments: order.arguments,
-      environment: scriptEnvironment(order, environment),
-    });
-    this.#tree = new ProcessTree({ cookie: order.cookie, group: script.pid, sinceTicks: script.startTicks });
-    return script;
-  }
-
   async #supervise(script: ScriptProcess): Promise<CourseEnd> {
     const { order, journal, stdout, stop } = this.#options;
     const fds = script.openOutput();
@@ -94,8 +74,9 @@ export class ScriptCourse {
     );
     this.#outputs = outputs;
     this.#startedAt = new Date();
-    script.begin();
-    const tree = this.#tree ?? new ProcessTree({ cookie: order.cookie, group: script.pid });
+    const tree = new ProcessTree({ cookie: order.cookie, group: script.pid, sinceTicks: script.startTicks });
+    this.#tree = tree;
+    script.begin(order.cookie);
     const end = await superviseScript({ order, script, tree, outputs, journal, stdout, stop });
     const refusal = end.exitCode === null ? '' : await script.begun;
     if (refusal !== '')

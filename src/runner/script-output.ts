@@ -1,3 +1,4 @@
+import { monotonicMs } from './clock.ts';
 import type { FrameWriter } from './frame-writer.ts';
 import { LineSplitter } from './line-splitter.ts';
 import { Masker } from './masker.ts';
@@ -59,7 +60,7 @@ export class ScriptOutput {
   }
 
   #watchPartial(): void {
-    this.#lastAt = performance.now();
+    this.#lastAt = monotonicMs();
     if (this.#splitter.heldBytes === 0 || this.#timer !== undefined) return;
     this.#partialSince = this.#lastAt;
     this.#timer = setTimeout(() => this.#lookAtPartial(), IDLE_MS);
@@ -68,7 +69,7 @@ export class ScriptOutput {
   #lookAtPartial(): void {
     this.#timer = undefined;
     if (this.#splitter.heldBytes === 0) return;
-    const now = performance.now();
+    const now = monotonicMs();
     const dueMs = Math.min(this.#lastAt + IDLE_MS, this.#partialSince + MAX_AGE_MS) - now;
     if (dueMs <= 0) this.#splitter.flushPartial();
     else this.#timer = setTimeout(() => this.#lookAtPartial(), dueMs);

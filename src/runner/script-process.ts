@@ -1,8 +1,9 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import fs from 'node:fs';
+import { constants, openSync } from 'node:fs';
 import { Duplex } from 'node:stream';
 import { Fault } from '../protocol/fault.ts';
+import { COOKIE_VARIABLE } from './environment.ts';
 import { readStat } from './process-stat.ts';
 
 export interface ScriptProcessOptions {
@@ -26,8 +27,8 @@ export interface ProcessExit {
  *
  *  1. Makes two pipes: what a spawn of Node gives is a socket, and `echo > /dev/stderr` does not work on one (ENXIO).
  *     A process substitution is a pipe; opening its /dev/fd name for writing makes this shell the writer.
- *  2. Says that it is ready, and waits for the word. The runner opens the reading ends through /proc meanwhile. Where
- *     the runner ends without a word, so does this.
+ *  2. Says that it is ready, and waits for the word, which is the cookie: before that, no process is one of the script.
+ *     The runner opens the reading ends through /proc meanwhile. Where it ends without a word, so does this.
  *  3. Enters the folder. Up to here its messages go to descriptor 3; what stands there means that nothing ran.
  *  4. Ignores real-time signals: Node reports a process that one of them ended as exit code 0 (signo_string() in
  *     node.cc knows the names of 1 to 31), which would be a success that nobody had (invariant 4).
@@ -35,7 +36,7 @@ export interface ProcessExit {
  */
 const PRELUDE = [
   `exec 2>&3 4< <(:) 5< <(:) 6>/dev/fd/4 7>/dev/fd/5 || exit 126`,
-  `echo ready >&3; read -r go <&3 || exit 0`,
+  `echo ready >&3; read -r ${COOKIE_VARIABLE} <&3 || exit 0; export ${COOKIE_VARIABLE}`,
   `cd -- "$1" || exit 126; shift`,
   `trap '' {34..64}`,
   `exec 1>&6 2>&7 3>&- 4<&- 5<&- 6>&- 7>&-`,
@@ -96,13 +97,14 @@ export class ScriptProcess {
 
   /** Opens the reading ends of its output; before `begin`. */
   openOutput(): { stdout: number; stderr: number } {
-    const flags = fs.constants.O_RDONLY | fs.constants.O_NONBLOCK;
-    const open = (pipe: number): number => fs.openSync(`/proc/${this.pid}/fd/${pipe}`, flags);
+    const flags = constants.O_RDONLY | constants.O_NONBLOCK;
+    const open = (pipe: number): number => openSync(`/proc/${this.pid}/fd/${pipe}`, flags);
     return { stdout: open(STDOUT_PIPE), stderr: open(STDERR_PIPE) };
   }
 
-  begin(): void {
-    this.#talk.write('go\n');
+  /** Lets it become the script; its processes carry the cookie. */
+  begin(cookie: string): void {
+    this.#talk.write(`${cookie}\n`);
   }
 
   /** Ends it before it began. */

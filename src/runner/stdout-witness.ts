@@ -1,6 +1,7 @@
-import fs from 'node:fs';
-import net from 'node:net';
+import { fstatSync, readlinkSync, writeSync } from 'node:fs';
+import { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
+import { monotonicMs } from './clock.ts';
 
 /** Bytes that may wait for a slow reader before the script is made to wait. */
 const CONGESTED_BYTES = 1024 * 1024;
@@ -23,7 +24,7 @@ export interface StdoutWitness {
 
 /** Opens the witness on a descriptor: a file on local disk under an agent, a pipe in a pod. */
 export function openStdoutWitness(fd: number): StdoutWitness {
-  const stats = fs.fstatSync(fd);
+  const stats = fstatSync(fd);
   return stats.isFIFO() || stats.isSocket() ? new PipeWitness(fd) : new FileWitness(fd, stats.isFile());
 }
 
@@ -39,7 +40,7 @@ class FileWitness implements StdoutWitness {
 
   constructor(fd: number, isFile: boolean) {
     this.#fd = fd;
-    const link = isFile ? fs.readlinkSync(`/proc/self/fd/${fd}`) : '';
+    const link = isFile ? readlinkSync(`/proc/self/fd/${fd}`) : '';
     this.path = link.startsWith('/') && !link.endsWith(' (deleted)') ? link : null;
   }
 
@@ -52,8 +53,8 @@ class FileWitness implements StdoutWitness {
   }
 
   async end(frame: Buffer, deadlineMs: number): Promise<boolean> {
-    for (const until = performance.now() + deadlineMs; !this.#tryWrite(frame); await delay(RETRY_MS)) {
-      if (performance.now() >= until) return false;
+    for (const until = monotonicMs() + deadlineMs; !this.#tryWrite(frame); await delay(RETRY_MS)) {
+      if (monotonicMs() >= until) return false;
     }
     return true;
   }
@@ -63,7 +64,7 @@ class FileWitness implements StdoutWitness {
     const bytes = this.#isTorn ? Buffer.concat([NEWLINE, frame]) : frame;
     let written = 0;
     try {
-      while (written < bytes.length) written += fs.writeSync(this.#fd, bytes, written);
+      while (written < bytes.length) written += writeSync(this.#fd, bytes, written);
       this.#isTorn = false;
       return true;
     } catch {
@@ -78,12 +79,12 @@ class FileWitness implements StdoutWitness {
 /** Writes to a pipe without waiting, so that a slow reader stops neither signals nor deadlines. */
 class PipeWitness implements StdoutWitness {
   readonly path = null;
-  readonly #socket: net.Socket;
+  readonly #socket: Socket;
   #isBroken = false;
   #waiting = Promise.withResolvers<undefined>();
 
   constructor(fd: number) {
-    this.#socket = new net.Socket({ fd, readable: false, writable: true });
+    this.#socket = new Socket({ fd, readable: false, writable: true });
     this.#socket.on('drain', () => this.#wake());
     this.#socket.on('error', () => {
       // EPIPE: nobody reads any more. The script goes on and the volume has the journal.

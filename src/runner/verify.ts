@@ -112,7 +112,7 @@ async function verifyEntry(
   throw mismatch(`${entry.path} has the SHA-256 ${found.sha256}, not ${entry.sha256}`);
 }
 
-/** Reads to the end, or as soon as there is more than `maxBytes`. */
+/** Reads to the end, or until there are more than `maxBytes`. */
 async function digestOf(
   path: string,
   maxBytes: number,
@@ -123,7 +123,8 @@ async function digestOf(
   await files.readThrough(path, buffer, (part) => {
     hash.update(part);
     size += part.length;
-    return size <= maxBytes;
+    // Read to the end, which is where less came than there was room for.
+    return size < maxBytes || (size === maxBytes && part.length === buffer.length);
   });
   return { size, sha256: hash.digest('hex') };
 }

@@ -1,38 +1,16 @@
 import { randomBytes } from 'node:crypto';
-import fs, { type Dirent } from 'node:fs';
-import { promisify } from 'node:util';
+import { close, constants, fsync, link, open, read, readdir, rename, unlink, write } from 'node:fs';
+import type { Dirent } from 'node:fs';
 import { Fault } from '../protocol/fault.ts';
 import { storageFault } from './storage-fault.ts';
 
-// Callbacks and not fs.promises: that one is loaded on first use, which costs a start 1.5 ms.
-const call = {
-  open: promisify(fs.open),
-  fsync: promisify(fs.fsync),
-  close: promisify(fs.close),
-  link: promisify(fs.link),
-  rename: promisify(fs.rename),
-  unlink: promisify(fs.unlink),
-  readdir: promisify<string, { withFileTypes: true }, Dirent[]>(fs.readdir),
-};
-
 // O_NONBLOCK: a script may have put a FIFO where a file was, and opening one waits for its other end.
-const { O_RDONLY, O_WRONLY, O_CREAT, O_NOFOLLOW, O_NONBLOCK } = fs.constants;
+const { O_RDONLY, O_WRONLY, O_CREAT, O_NOFOLLOW, O_NONBLOCK } = constants;
 const READ = O_RDONLY | O_NOFOLLOW | O_NONBLOCK;
 const WRITE = O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK;
 
-function readSome(fd: number, into: Buffer): Promise<number> {
-  return new Promise((resolve, reject) => {
-    fs.read(fd, into, 0, into.length, null, (error, count) => (error ? reject(error) : resolve(count)));
-  });
-}
-
-function writeSome(fd: number, bytes: Buffer, position: number): Promise<number> {
-  return new Promise((resolve, reject) => {
-    fs.write(fd, bytes, 0, bytes.length, position, (error, count) =>
-      error ? reject(error) : resolve(count),
-    );
-  });
-}
+/** How node:fs tells the end of a call; `value` is there unless there is an error or nothing to tell. */
+type Done<T> = (error: Error | null, value?: T) => void;
 
 /**
  * The runner's calls on the volume, each with a deadline.
@@ -40,6 +18,8 @@ function writeSome(fd: number, bytes: Buffer, position: number): Promise<number>
  * A call on a hung mount cannot be cancelled: at its deadline the caller gets STORAGE_TIMEOUT and the call keeps its
  * thread. While there are such calls, only SIGKILL ends this process in time, since exit(3) waits for them.
  * Every rejection is a Fault with a STORAGE_ code. No file stays open for writing between two calls.
+ *
+ * With callbacks and not with fs.promises, which is loaded on first use and costs a start 1.5 ms.
  */
 export class VolumeFiles {
   readonly #deadlineMs: number;
@@ -63,29 +43,37 @@ export class VolumeFiles {
   /** Reads a file through `buffer` from its start; `take` gets each part, and false from it ends the reading. */
   async readThrough(path: string, buffer: Buffer, take: (part: Buffer) => boolean): Promise<void> {
     await this.#withOpen(path, READ, async (fd) => {
-      const read = (): Promise<number> => readSome(fd, buffer);
+      const begin = (done: Done<number>): void => read(fd, buffer, 0, buffer.length, null, done);
       for (let more = true; more;) {
-        const bytes = await this.#within('read', path, read);
+        const bytes = await this.#within('read', path, begin);
         more = bytes > 0 && take(buffer.subarray(0, bytes));
       }
     });
   }
 
-  /** Reads a file whole. @throws {RangeError} beyond `maxBytes`. */
+  /**
+   * Reads a small file whole; the caller compares it with what it should be. A read that brings less than was asked
+   * for counts as the end.
+   *
+   * @throws {RangeError} beyond `maxBytes`.
+   */
   async readAll(path: string, maxBytes: number): Promise<Buffer> {
     const parts: Buffer[] = [];
     let total = 0;
-    await this.readThrough(path, Buffer.allocUnsafe(64 * 1024), (part) => {
+    const buffer = Buffer.allocUnsafe(Math.min(maxBytes + 1, 64 * 1024));
+    await this.readThrough(path, buffer, (part) => {
       parts.push(Buffer.from(part));
       total += part.length;
-      return total <= maxBytes;
+      return total <= maxBytes && part.length === buffer.length;
     });
     if (total > maxBytes) throw new RangeError(`${path} has more than ${maxBytes} bytes`);
     return Buffer.concat(parts);
   }
 
   list(folder: string): Promise<Dirent[]> {
-    return this.#within('readdir', folder, () => call.readdir(folder, { withFileTypes: true }));
+    return this.#within('readdir', folder, (done: Done<Dirent[]>) => {
+      readdir(folder, { withFileTypes: true }, done);
+    });
   }
 
   /** Writes all of `bytes` at `position` and closes the file, made if it is not there. On NFS, close sends them off. */
@@ -97,75 +85,72 @@ export class VolumeFiles {
   async createDurable(path: string, bytes: Buffer): Promise<void> {
     await this.#withOpen(path, 'wx', async (fd) => {
       await this.#writeAll(fd, bytes, { path, position: 0 });
-      await this.#within('fsync', path, () => call.fsync(fd));
+      await this.#within('fsync', path, (done: Done<undefined>) => fsync(fd, done));
     });
   }
 
   /** Makes a file, or the entries of a folder, durable. */
   async sync(path: string): Promise<void> {
-    await this.#withOpen(path, READ, (fd) => this.#within('fsync', path, () => call.fsync(fd)));
+    await this.#withOpen(path, READ, (fd) =>
+      this.#within('fsync', path, (done: Done<undefined>) => fsync(fd, done)),
+    );
   }
 
-  link(from: string, to: string): Promise<void> {
-    return this.#within('link', to, () => call.link(from, to));
+  link(from: string, to: string): Promise<undefined> {
+    return this.#within('link', to, (done) => link(from, to, done));
   }
 
-  rename(from: string, to: string): Promise<void> {
-    return this.#within('rename', from, () => call.rename(from, to));
+  rename(from: string, to: string): Promise<undefined> {
+    return this.#within('rename', from, (done) => rename(from, to, done));
   }
 
-  remove(path: string): Promise<void> {
-    return this.#within('unlink', path, () => call.unlink(path));
+  remove(path: string): Promise<undefined> {
+    return this.#within('unlink', path, (done) => unlink(path, done));
   }
 
   async #writeAll(fd: number, bytes: Buffer, at: { path: string; position: number }): Promise<void> {
-    for (let done = 0; done < bytes.length;) {
-      const from = done;
-      const write = (): Promise<number> => writeSome(fd, bytes.subarray(from), at.position + from);
-      done += await this.#within('write', at.path, write);
+    for (let from = 0; from < bytes.length;) {
+      from += await this.#within('write', at.path, (done: Done<number>) => {
+        write(fd, bytes, from, bytes.length - from, at.position + from, done);
+      });
     }
   }
 
   async #withOpen<T>(path: string, flags: number | 'wx', work: (fd: number) => Promise<T>): Promise<T> {
-    const fd = await this.#within('open', path, () => call.open(path, flags, 0o644));
+    const fd = await this.#within('open', path, (done: Done<number>) => open(path, flags, 0o644, done));
+    const shut = (): Promise<undefined> => this.#within('close', path, (done) => close(fd, done));
     let result: T;
     try {
       result = await work(fd);
     } catch (error) {
       // The first error is the one to tell; closing only gives the descriptor back. Nor is a second deadline waited
       // for: a descriptor on a hung mount is left to the end of the process.
-      if (this.#overdue === 0) await this.#close(fd, path).catch(() => undefined);
+      if (this.#overdue === 0) await shut().catch(() => undefined);
       throw error;
     }
     // EIO and ENOSPC of earlier writes may come only now.
-    await this.#close(fd, path);
+    await shut();
     return result;
   }
 
-  #close(fd: number, path: string): Promise<void> {
-    return this.#within('close', path, () => call.close(fd));
-  }
-
-  #within<T>(operation: string, path: string, work: () => Promise<T>): Promise<T> {
+  #within<T = undefined>(operation: string, path: string, begin: (done: Done<T>) => void): Promise<T> {
     const { promise, resolve, reject } = Promise.withResolvers<T>();
     let late = false;
     const timer = setTimeout(() => {
       late = true;
       this.#overdue += 1;
-      reject(
-        new Fault('STORAGE_TIMEOUT', `${operation} ${path} did not return within ${this.#deadlineMs} ms`),
-      );
+      const message = `${operation} ${path} did not return within ${this.#deadlineMs} ms`;
+      reject(new Fault('STORAGE_TIMEOUT', message));
     }, this.#deadlineMs);
     this.#inside += 1;
-    const returned = (): void => {
+    begin((error, value) => {
       clearTimeout(timer);
       this.#inside -= 1;
       if (late) this.#overdue -= 1;
-    };
-    work().then(
-      (value) => (returned(), resolve(value)),
-      (error: unknown) => (returned(), reject(storageFault(operation, path, error))),
-    );
+      if (error) reject(storageFault(operation, path, error));
+      // Without an error it is what the call returns, which is nothing where T is undefined.
+      else resolve(value as T);
+    });
     return promise;
   }
 }

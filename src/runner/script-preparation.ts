@@ -1,0 +1,22 @@
+import type { RunOrder } from '../protocol/run-order.ts';
+import { WorkspaceLayout } from '../protocol/volume-layout.ts';
+import { scriptEnvironment } from './environment.ts';
+import { interpreterFor } from './interpreter.ts';
+import { ScriptProcess } from './script-process.ts';
+
+/**
+ * Starts the interpreter for a script, up to the point where it waits for the word to begin; nothing of the script
+ * runs before that, so that this may go on beside claim and verification.
+ *
+ * @throws {Fault} INTERPRETER_MISSING.
+ */
+export async function prepareScript(order: RunOrder, environment: NodeJS.ProcessEnv): Promise<ScriptProcess> {
+  const places = new WorkspaceLayout(order.workspace);
+  return ScriptProcess.prepare({
+    bash: interpreterFor(order.language, environment['PATH']),
+    folder: places.files,
+    script: places.script,
+    arguments: order.arguments,
+    environment: scriptEnvironment(order, environment),
+  });
+}
