@@ -121,29 +121,35 @@ for (const page of globSync('docs/guides/*.md')) {
   });
 }
 
-test('the start of README.md runs as it is written, but for its folder, its ports and the build', async (t) => {
+test('the start of README.md runs as it is written, but for its folder and the build', async (t) => {
   const folder = temporaryFolder(t, 'longshore-readme');
-  const port = await freePort();
   const [, serve, run] = stepsOf('README.md').map(({ commands }) =>
     commands
       .replaceAll('npm run --silent longshore --', 'longshore')
-      .replaceAll('/tmp/longshore', folder)
-      .replaceAll('8440', port),
+      .replaceAll('/tmp/longshore', join(folder, 'volume')),
   );
-  const env = { PATH: pathWithLongshore(join(folder, 'bin')) };
-  const background = `${String(serve).trimEnd()} --metrics 127.0.0.1:${await freePort()} &\n`;
-  const ready = `curl -fsS --retry 60 --retry-delay 1 --retry-all-errors http://127.0.0.1:${port}/readyz\n`;
-  const { output } = await shell(
-    t,
-    `${background}${ready}cd '${resolve('.')}'\n${String(run)}kill %1; wait`,
-    {
-      cwd: folder,
-      env,
-      flags: [],
+  const [port, metricsPort] = [await freePort(), await freePort()];
+  const url = `http://127.0.0.1:${port}`;
+  // The start is for one terminal and the rest for another; here they share a shell, and the places of a test.
+  const commands = [
+    String(serve).replace(/\n$/, ' &'),
+    `curl -fsS --retry 60 --retry-delay 1 --retry-all-errors ${url}/readyz`,
+    String(run),
+    'kill %1; wait',
+  ].join('\n');
+  const { output } = await shell(t, commands, {
+    cwd: resolve('.'),
+    env: {
+      PATH: pathWithLongshore(join(folder, 'bin')),
+      XDG_STATE_HOME: folder,
+      LONGSHORE_LISTEN: `127.0.0.1:${port}`,
+      LONGSHORE_METRICS: `127.0.0.1:${metricsPort}`,
+      LONGSHORE_URL: url,
     },
-  );
-  t.match(output, /web 1\.2\.3: pushed/);
-  t.match(output, /^README\.md$/m, 'the script listed the package');
+    flags: [],
+  });
+  t.match(output, /readme 1\.0\.0: pushed/);
+  t.match(output, /^# Longshore$/m, 'the script read the package');
   t.match(output, /SCRIPT_FAILED/);
   t.match(output, /^exit code 3$/m);
 });
