@@ -1,8 +1,10 @@
 import { constants, promises as fs, type Dirent, type StatsFs } from 'node:fs';
 import type { VolumeLayout } from '../protocol/volume-layout.ts';
+import { BulkWriter, type BulkFile } from './bulk-writer.ts';
 import { errnoOf, meaningOf } from './errno.ts';
 import type { Gate } from './gate.ts';
 import { removeTree } from './tree-removal.ts';
+import { flushesWhole, flushWhole } from './whole-flush.ts';
 import { factsOf, VolumeFile, type FileFacts } from './volume-file.ts';
 
 export interface VolumeOptions {
@@ -22,11 +24,13 @@ export class Volume {
   readonly layout: VolumeLayout;
   readonly #gate: Gate;
   readonly #slowDeadlineMs: number;
+  readonly #bulk: BulkWriter;
 
   constructor(options: VolumeOptions) {
     this.layout = options.layout;
     this.#gate = options.gate;
     this.#slowDeadlineMs = options.slowDeadlineMs;
+    this.#bulk = new BulkWriter(options.gate, options.slowDeadlineMs);
   }
 
   /** Makes a folder; false where it exists already. Its parent exists. */
@@ -138,6 +142,11 @@ export class Volume {
 
   /** Makes the entries of a folder durable. Source: fsync(2), "calling fsync() does not necessarily ensure that the entry in the directory has reached disk". */
   async syncFolder(path: string): Promise<void> {
+    await this.syncFile(path);
+  }
+
+  /** Makes the bytes of a closed file durable, whoever wrote them; an error since it was last open is told too. */
+  async syncFile(path: string): Promise<void> {
     const sync = async (): Promise<void> => {
       const handle = await fs.open(path, 'r');
       try {
@@ -147,6 +156,24 @@ export class Volume {
       }
     };
     await this.#gate.run('fsync', path, sync, { deadlineMs: this.#slowDeadlineMs });
+  }
+
+  /** Writes many small files, each fresh; durable only after `flushWhole`, or an fsync of each. */
+  async writeMany(files: readonly BulkFile[]): Promise<void> {
+    await this.#bulk.write(files);
+  }
+
+  /** Tells whether `flushWhole` is the cheap way here to make many files durable. */
+  async flushesWhole(): Promise<boolean> {
+    const { root } = this.layout;
+    return flushesWhole((await this.#gate.run('statfs', root, () => fs.statfs(root))).type);
+  }
+
+  /** Makes all files and folders of the file system durable at once; false where it cannot: then sync each. */
+  async flushWhole(): Promise<boolean> {
+    const { root } = this.layout;
+    const deadlineMs = this.#slowDeadlineMs;
+    return this.#gate.run('syncfs', root, () => flushWhole(root, deadlineMs), { deadlineMs });
   }
 
   /** Free and total bytes as the file system tells them; on some they are those of the server's whole disk. */

@@ -52,6 +52,11 @@ export class BlobStore {
     this.#memory = new UploadMemory(options.memoryBytes);
   }
 
+  /** Where the bytes of a blob lie. */
+  pathOf(digest: Sha256): string {
+    return this.#volume.layout.blob(digest);
+  }
+
   /** Tells the size of a blob, and keeps it from being swept for another time; undefined where there is none. */
   async find(digest: Sha256): Promise<{ size: number } | undefined> {
     const path = this.#volume.layout.blob(digest);

@@ -6,7 +6,7 @@ import { Fault } from '../protocol/fault.ts';
 import type { ScriptKey } from '../protocol/ticket.ts';
 import { writeDurable } from './atomic-file.ts';
 import { serializeManifest } from '../protocol/manifest.ts';
-import { placeBytes, placeFiles, placePackages } from './placement.ts';
+import { placeBytes, placeFiles, placePackages, putAll } from './placement.ts';
 import type { PlannedFile, PlannedPackage, Stores } from './placement.ts';
 import { foldersFor } from './workspace-paths.ts';
 
@@ -28,8 +28,7 @@ export interface StagedWorkspace {
   readonly files: number;
 }
 
-/** Parallel fsyncs share a commit of the journal; more than these only wait for the same disk. */
-const AT_ONCE = 16;
+const FOLDERS_AT_ONCE = 16;
 
 /**
  * Stages a workspace under a fresh name: script, files, packages, empty out/, and last the manifest. Durable on return,
@@ -61,13 +60,13 @@ export async function stageWorkspace(
     const fixed = [workspace.root, workspace.files, workspace.packages, workspace.out, workspace.artifacts];
     const asked = folders.map((folder) => `${workspace.files}/${folder}`);
     for (const folder of [...fixed, ...asked]) await makeFresh(volume, folder);
-    await inParallel(placements, AT_ONCE, ({ entry, put }) => put(volume, workspace.entry(entry.path)));
+    await putAll(volume, placements, (path) => workspace.entry(path));
     const manifest = serializeManifest({
       version: 1,
       key: plan.key,
       entries: placements.map(({ entry }) => entry),
     });
-    await inParallel([...fixed.slice(1), ...asked], AT_ONCE, (folder) => volume.syncFolder(folder));
+    await inParallel([...fixed.slice(1), ...asked], FOLDERS_AT_ONCE, (folder) => volume.syncFolder(folder));
     await writeDurable(volume, workspace.manifest, manifest);
     await volume.syncFolder(workspace.root);
     return { staging, manifestDigest: sha256Of(manifest), bytes, files: placements.length };
