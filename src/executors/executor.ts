@@ -34,7 +34,11 @@ export interface Executor {
   witness(key: ScriptKey, claim: StartedClaim | undefined): Promise<Witness | undefined>;
 
   /** Calls `changed` when there may be new output of `key` or its runner may be gone; until `signal` aborts. */
-  watch(key: ScriptKey, claim: StartedClaim | undefined, watch: { changed: () => void; signal: AbortSignal }): void;
+  watch(
+    key: ScriptKey,
+    claim: StartedClaim | undefined,
+    watch: { changed: () => void; signal: AbortSignal },
+  ): void;
 
   /** Forgets a script that is over: its first witness and whatever else is kept outside the volume. */
   remove(key: ScriptKey, claim: StartedClaim | undefined): Promise<void>;
