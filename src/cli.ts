@@ -19,7 +19,7 @@ interface Connection {
 const terminal: Terminal = {
   out: process.stdout,
   err: process.stderr,
-  isInteractive: process.stderr.isTTY === true,
+  isInteractive: process.stderr.isTTY,
 };
 
 const EXAMPLES = `
