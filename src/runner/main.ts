@@ -10,6 +10,7 @@ import { StopRequest } from './stop-request.ts';
  * The program of a script pod; without packages, one file when built.
  *
  *   runner.cjs < order.json       runs one script
+ *   runner.cjs --spare            the same, for an order that comes later: loads everything before it waits
  *   runner.cjs --clear COOKIE     KILLs every process that carries the cookie
  *
  * Exit codes: 0 an end record was written to stdout, or another runner has the script, or nothing is left to clear;
@@ -34,6 +35,7 @@ async function main(): Promise<void> {
   process.exitCode = FAILED;
   const [mode, cookie] = process.argv.slice(2);
   if (mode === '--clear' && cookie) process.exit(await clear(cookie));
+  if (mode === '--spare') await (await import('./rehearsal.ts')).rehearse();
   const order = readRunOrder(STDIN);
   // The agent died while it sent it: nothing was claimed, and nothing may run.
   if (order === undefined) process.exit(say('no whole order came'));

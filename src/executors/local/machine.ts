@@ -31,6 +31,10 @@ export function isRunning({ pid, startTicks }: ProcessMark): boolean {
   return startTicksOf(pid) === startTicks;
 }
 
+export function isSameProcess(left: ProcessMark, right: ProcessMark): boolean {
+  return left.pid === right.pid && left.startTicks === right.startTicks;
+}
+
 /** Sends a signal, asking right before whether the number still belongs to the process; false where it is gone. */
 export function signalProcess(mark: ProcessMark, signal: 'SIGTERM' | 'SIGKILL'): boolean {
   // 1 and less are no runners: they would be the machine's first process, or whole groups.

@@ -37,24 +37,25 @@ export class RunWatcher {
   #timer: NodeJS.Timeout | undefined;
   #polls = 0;
 
-  /** Watches the runner of `key`; a later watch of it takes the place of this one. */
-  add(key: ScriptKey, watch: RunWatch, place: RunPlace): void {
+  /** Watches the runner of `key`, wherever that will be; a later watch of it takes the place of this one. */
+  add(key: ScriptKey, watch: RunWatch): void {
     this.drop(key);
     if (watch.signal.aborted) return;
-    const entry: Entry = { watch, place, watcher: undefined, size: -1, isTelling: false };
-    this.#entries.set(key, entry);
-    this.#attach(entry);
+    const place = { stdout: undefined, process: undefined };
+    this.#entries.set(key, { watch, place, watcher: undefined, size: -1, isTelling: false });
     this.#timer ??= setInterval(() => this.#poll(), PROCESS_POLL_MS).unref();
   }
 
-  /** Points an existing watch at a runner that has just been launched. */
+  /** Tells a watch what there was to watch when it began, unless something has been launched since. */
+  resolve(key: ScriptKey, watch: RunWatch, place: RunPlace): void {
+    const entry = this.#entries.get(key);
+    if (entry?.watch === watch && entry.place.stdout === undefined) this.#point(entry, place);
+  }
+
+  /** Points the watch of `key`, if there is one, at a runner that has just been launched. */
   point(key: ScriptKey, place: RunPlace): void {
     const entry = this.#entries.get(key);
-    if (entry === undefined) return;
-    entry.watcher?.close();
-    entry.place = place;
-    entry.size = -1;
-    this.#attach(entry);
+    if (entry) this.#point(entry, place);
   }
 
   /** Tells that the runner of `key` has ended. */
@@ -75,16 +76,20 @@ export class RunWatcher {
     for (const key of [...this.#entries.keys()]) this.drop(key);
   }
 
-  #attach(entry: Entry): void {
-    const { stdout } = entry.place;
-    if (stdout === undefined) return;
+  #point(entry: Entry, place: RunPlace): void {
+    entry.watcher?.close();
+    entry.watcher = undefined;
+    entry.place = place;
+    entry.size = -1;
+    if (place.stdout === undefined) return;
     try {
-      entry.watcher = watchFile(stdout, { persistent: false }, () => this.#tell(entry));
+      entry.watcher = watchFile(place.stdout, { persistent: false }, () => this.#tell(entry));
       entry.watcher.on('error', () => entry.watcher?.close());
     } catch {
       // Not there, or the machine has no more inotify watches: the comparison of sizes does it.
-      entry.watcher = undefined;
     }
+    // What was written before is new too.
+    this.#tell(entry);
   }
 
   #poll(): void {
