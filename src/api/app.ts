@@ -77,7 +77,8 @@ export function buildApp(options: ApiOptions): FastifyInstance {
       guarded.addHook('onRequest', async (request) => {
         request.serverName = serverFrom(request.headers.authorization, options.serverOf);
       });
-      addScriptRoutes(guarded, options, manners);
+      // Apart from each other: one parses its bodies, and the other must not.
+      await guarded.register(async (scripts: App) => addScriptRoutes(scripts, options, manners));
       await guarded.register(async (uploads: App) => addUploadRoutes(uploads, options, manners));
     });
   });

@@ -76,6 +76,8 @@ function decoded(text: string): string {
     return decodeURIComponent(text);
   } catch (error) {
     const rule = "filename*=UTF-8''<percent-encoded name>";
-    throw Object.assign(invalidField('header content-disposition', rule, text), { cause: error });
+    throw Object.assign(invalidField('header content-disposition', rule, text, 'PACKAGE_NAME_INVALID'), {
+      cause: error,
+    });
   }
 }
