@@ -113,10 +113,10 @@ for (const page of globSync('docs/guides/*.md')) {
         METRICS_PORT: await freePort(),
       },
     });
-    t.equal(code, 0, output);
+    t.equal(code, 0, 'every command succeeds', { output });
     for (const [index, { commands: text, shows }] of steps.entries()) {
       const printed = output.split(`${mark(index)}\n`)[1]?.split(`${mark(index + 1)}\n`)[0] ?? '';
-      t.same(missingIn(printed, shows), [], `${text}\nprinted\n${printed}`);
+      t.same(missingIn(printed, shows), [], `step ${index} says what the page shows`, { text, printed });
     }
   });
 }
