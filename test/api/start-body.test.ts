@@ -213,7 +213,7 @@ t.test('a long value is shown up to 200 characters', async (t) => {
   t.ok((refusal as Fault).message.length < 300);
 });
 
-t.test('any JSON either becomes a request or is refused with a field', async (t) => {
+t.test('any JSON either becomes a request or is refused with a field', async () => {
   const member = fc.constantFrom(
     'language',
     'body',
