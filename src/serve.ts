@@ -87,7 +87,7 @@ export async function serve(config: Config, options: ServeOptions = {}): Promise
   const stopping = new AbortController();
   let inside: Inside | undefined;
   const app = makeApp(parts, { tokens, stopping: stopping.signal, inside: () => inside });
-  const scraped = new MetricsServer(() => render(parts, inside));
+  const scraped = new MetricsServer((accept) => render(parts, inside, accept));
   const metrics = await scraped.listen(addressOf(config.metrics));
   const listen = hostPort(await app.listen(addressOf(config.listen)));
   try {
@@ -258,15 +258,17 @@ function watchTokens({ config, logger }: Parts, tokens: TokenStore): ReturnType<
 async function render(
   { metrics, gate }: Parts,
   inside: Inside | undefined,
+  accept: string | undefined,
 ): Promise<{ type: string; text: string }> {
   const { inside: inFlight, overdue, oldestSeconds } = gate.load;
-  return metrics.render({
+  const readers = {
     longshore_volume_operations_in_flight: () => inFlight,
     longshore_volume_operations_overdue: () => overdue,
     longshore_volume_oldest_operation_seconds: () => oldestSeconds,
     longshore_staging_uploads_in_flight: () => inside?.blobs.space.load.uploads ?? 0,
     longshore_scripts: () => inside?.book.counts ?? new Map<string, number>(),
-  });
+  };
+  return metrics.render(readers, accept);
 }
 
 /** What hangs must not keep the agent from leaving: the volume and the runners are as they are. */

@@ -1,8 +1,8 @@
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
-/** Renders what is scraped. */
-export type Render = () => Promise<{ type: string; text: string }>;
+/** Renders what is scraped, in a format that the header Accept asks for. */
+export type Render = (accept: string | undefined) => Promise<{ type: string; text: string }>;
 
 /** Serves `GET /metrics` on a port of its own, which needs no token and never touches the volume. */
 export class MetricsServer {
@@ -14,7 +14,7 @@ export class MetricsServer {
         response.writeHead(404).end('only GET /metrics is here\n');
         return;
       }
-      render().then(
+      render(request.headers.accept).then(
         ({ type, text }) => response.writeHead(200, { 'content-type': type }).end(text),
         (error: unknown) =>
           response.writeHead(500).end(`${error instanceof Error ? error.message : String(error)}\n`),

@@ -1,4 +1,4 @@
-import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { Counter, Gauge, Histogram, Registry, type OpenMetricsContentType } from 'prom-client';
 import { METRICS, type MetricName, type MetricRow } from './metric-list.ts';
 
 type Labels = Readonly<Record<string, string>>;
@@ -9,15 +9,18 @@ type NameOf<Type extends MetricRow['type']> = {
 /** Values that are read when somebody scrapes, instead of kept. */
 export type GaugeReaders = Partial<Record<NameOf<'gauge'>, () => ReadonlyMap<string, number> | number>>;
 
-/** The metrics of one agent, on a registry of its own; what they are stands in the list. */
+/** The metrics of one agent, on registries of its own; what they are stands in the list. */
 export class Metrics {
   readonly registry: Registry;
+  /** The same metrics in the other format that a scraper may ask for. */
+  readonly #openMetrics = new Registry<OpenMetricsContentType>();
   readonly #counters = new Map<MetricName, Counter>();
   readonly #histograms = new Map<MetricName, Histogram>();
   readonly #gauges = new Map<MetricName, Gauge>();
 
   constructor(registry: Registry = new Registry()) {
     this.registry = registry;
+    this.#openMetrics.setContentType(Registry.OPENMETRICS_CONTENT_TYPE);
     for (const name of Object.keys(METRICS) as MetricName[]) this.#register(name);
   }
 
@@ -33,15 +36,19 @@ export class Metrics {
     this.#gauges.get(name)?.set(labels, value);
   }
 
-  /** Renders all metrics in the text format of Prometheus; `readers` give the gauges that are read now. */
-  async render(readers: GaugeReaders): Promise<{ type: string; text: string }> {
+  /**
+   * Renders all metrics, as OpenMetrics where `accept` asks for that, else in the text format of Prometheus; `readers`
+   * give the gauges that are read now.
+   */
+  async render(readers: GaugeReaders, accept = ''): Promise<{ type: string; text: string }> {
     for (const [name, read] of Object.entries(readers) as [
       NameOf<'gauge'>,
       () => ReadonlyMap<string, number> | number,
     ][]) {
       this.#read(name, read());
     }
-    return { type: this.registry.contentType, text: await this.registry.metrics() };
+    const registry = accept.includes('application/openmetrics-text') ? this.#openMetrics : this.registry;
+    return { type: registry.contentType, text: await registry.metrics() };
   }
 
   #read(name: NameOf<'gauge'>, value: ReadonlyMap<string, number> | number): void {
@@ -56,7 +63,7 @@ export class Metrics {
 
   #register(name: MetricName): void {
     const { type, labels, help, buckets }: MetricRow = METRICS[name];
-    const common = { name, help, labelNames: [...labels], registers: [this.registry] };
+    const common = { name, help, labelNames: [...labels], registers: [this.registry, this.#openMetrics] };
     if (type === 'counter') this.#counters.set(name, new Counter(common));
     else if (type === 'gauge') this.#gauges.set(name, new Gauge(common));
     else this.#histograms.set(name, new Histogram({ ...common, ...(buckets && { buckets: [...buckets] }) }));

@@ -26,16 +26,33 @@ type Answered =
       readonly ticket: string | undefined;
       readonly code: string | undefined;
     }
-  | { readonly type: 'upload'; readonly kind: string; readonly result: string; readonly bytes: number; readonly seconds: number }
+  | {
+      readonly type: 'upload';
+      readonly kind: string;
+      readonly result: string;
+      readonly bytes: number;
+      readonly seconds: number;
+    }
   | { readonly type: 'failure'; readonly id: string; readonly route: string; readonly error: unknown };
 
 /** What happens to scripts, as far as it is counted. */
 type ScriptNews =
   | { readonly type: 'state'; readonly server: string; readonly ticket: string; readonly state: string }
-  | { readonly type: 'settled'; readonly server: string; readonly ticket: string; readonly code: string; readonly says: string }
+  | {
+      readonly type: 'settled';
+      readonly server: string;
+      readonly ticket: string;
+      readonly code: string;
+      readonly says: string;
+    }
   | { readonly type: 'completed'; readonly key: string }
   | { readonly type: 'read'; readonly lines: number; readonly lagSeconds: number | undefined }
-  | { readonly type: 'trouble'; readonly key: string | undefined; readonly step: string; readonly error: unknown };
+  | {
+      readonly type: 'trouble';
+      readonly key: string | undefined;
+      readonly step: string;
+      readonly error: unknown;
+    };
 
 /** Counts and logs what the rooms tell: a line for each change of state, a count for everything. */
 export class Reporter {
@@ -50,20 +67,29 @@ export class Reporter {
   volume({ phase, operation, path, result = phase, seconds }: VolumeStep): void {
     if (phase === 'begin') return;
     this.#metrics.count('longshore_volume_operations_total', { operation, result });
-    if (seconds !== undefined) this.#metrics.observe('longshore_volume_operation_seconds', { operation }, seconds);
-    if (phase !== 'end') this.#logger.warn({ operation, path, phase }, 'an operation on the volume is not answered in time');
+    if (seconds !== undefined)
+      this.#metrics.observe('longshore_volume_operation_seconds', { operation }, seconds);
+    if (phase !== 'end')
+      this.#logger.warn({ operation, path, phase }, 'an operation on the volume is not answered in time');
   }
 
   api(event: Answered): void {
     if (event.type === 'request') this.#request(event);
     else if (event.type === 'upload') this.#upload(event);
-    else this.#logger.error({ requestId: event.id, route: event.route, ...errorFields(event.error) }, 'a request met an unforeseen error');
+    else
+      this.#logger.error(
+        { requestId: event.id, route: event.route, ...errorFields(event.error) },
+        'a request met an unforeseen error',
+      );
   }
 
   scripts(event: ScriptNews): void {
     switch (event.type) {
       case 'state':
-        return this.#logger.info({ ticket: event.ticket, server: event.server, state: event.state }, 'a script changed its state');
+        return this.#logger.info(
+          { ticket: event.ticket, server: event.server, state: event.state },
+          'a script changed its state',
+        );
       case 'settled':
         return this.#settled(event);
       case 'completed':
@@ -81,7 +107,16 @@ export class Reporter {
     }
   }
 
-  #request({ id, method, route, status, seconds, server, ticket, code }: Answered & { type: 'request' }): void {
+  #request({
+    id,
+    method,
+    route,
+    status,
+    seconds,
+    server,
+    ticket,
+    code,
+  }: Answered & { type: 'request' }): void {
     this.#metrics.count('longshore_http_requests_total', { method, route, status: String(status) });
     this.#metrics.observe('longshore_http_request_seconds', { method, route }, seconds);
     if (code !== undefined) this.#metrics.count('longshore_http_failures_total', { code });
