@@ -32,7 +32,8 @@ const MAX_ATTEMPTS = 200;
  * its owner sees it and waits, however late a write arrives. Several agents may enter for one script, and one of them
  * may stop anywhere: the mark is written once, so their other places can never count, and until it is written all of
  * them stand in the way of those behind. A place of a script that is over counts for nothing, so nobody who dies
- * before leaving blocks anybody.
+ * before leaving blocks anybody. The last place of a line is never removed: so numbers are never given twice, and a
+ * removal that arrives late cannot take the place of another script.
  */
 export class IsolationLine {
   readonly #volume: Volume;
@@ -54,16 +55,17 @@ export class IsolationLine {
     );
     for (const place of inFront) {
       const marked = await this.#marked(place.key);
-      if (marked !== undefined && marked !== place.number) continue;
-      if (!(await this.#isOver(place.key))) return { runs: false, waitsFor: place.key };
-      await this.#giveUp(place.number);
+      const counts = marked === undefined || marked === place.number;
+      if (counts && !(await this.#isOver(place.key))) return { runs: false, waitsFor: place.key };
+      await this.#remove(place.number);
     }
     return { runs: true };
   }
 
-  /** Gives up every place of `key`, which is over; nothing happens where it has none. */
+  /** Gives up the places of `key`, which is over; nothing happens where it has none. */
   async leave(key: ScriptKey): Promise<void> {
-    for (const place of await this.#places()) if (place.key === key) await this.#giveUp(place.number);
+    const line = await this.#places();
+    for (const place of line.slice(0, -1)) if (place.key === key) await this.#remove(place.number);
     await this.#volume.removeTree(this.#layout.mark(key));
   }
 
@@ -86,14 +88,14 @@ export class IsolationLine {
     const stands = Buffer.from(JSON.stringify({ level, key }));
     if (!(await writeOnce(this.#volume, this.#layout.place(number), stands))) return false;
     const last = (await this.#places()).at(-1)?.number ?? 0;
-    const counts =
-      last <= number && (await writeOnce(this.#volume, this.#layout.mark(key), Buffer.from(String(number))));
+    if (last <= number) return writeOnce(this.#volume, this.#layout.mark(key), Buffer.from(String(number)));
     // Only who took a number may give it up before the script is over: nobody else knows that no mark will name it.
-    if (!counts) await this.#giveUp(number);
-    return counts;
+    await this.#remove(number);
+    return false;
   }
 
-  async #giveUp(number: number): Promise<void> {
+  /** Removes a place behind which another one stands or stood. */
+  async #remove(number: number): Promise<void> {
     await this.#volume.removeTree(this.#layout.place(number));
   }
 

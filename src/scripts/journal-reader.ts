@@ -51,7 +51,7 @@ export async function readScriptLines(witnesses: Witnesses, options: ReadOptions
   page.hint = start;
   for await (const item of source.scan(start)) {
     if ('frame' in item) {
-      if (item.frame.first > page.next && !(await fillHole(page, second, item.frame.first))) break;
+      if (item.frame.first > page.next && !(await fillHole(page, second, item.frame))) break;
       if (page.full) break;
       page.take(item.frame);
       if (page.full) break;
@@ -60,18 +60,24 @@ export async function readScriptLines(witnesses: Witnesses, options: ReadOptions
   }
   // The live witness may have been cut off or be gone while the volume has the rest.
   if (second && options.over && !page.full) await takeFrom(page, second, Number.MAX_SAFE_INTEGER);
-  if (options.over && !page.full && page.next <= (options.total ?? 0)) page.stateGap(options.total ?? 0);
+  if (options.over && !page.full && page.next <= (options.total ?? 0))
+    page.stateGap(options.total ?? 0, undefined);
   return page.build();
 }
 
 /** Fills the hole before line `until` from the second witness; false when the page must end before it. */
-async function fillHole(page: PageBuilder, second: FrameSource | undefined, until: number): Promise<boolean> {
+async function fillHole(
+  page: PageBuilder,
+  second: FrameSource | undefined,
+  behind: JournalFrame,
+): Promise<boolean> {
+  const until = behind.first;
   if (second) await takeFrom(page, second, until);
   if (page.full) return false;
   if (page.next >= until) return true;
   // While the script runs, the other witness may only be late.
   if (!page.options.over && second) return false;
-  page.stateGap(until - 1);
+  page.stateGap(until - 1, timeOf(behind));
   return true;
 }
 
@@ -79,7 +85,7 @@ async function takeFrom(page: PageBuilder, source: FrameSource, until: number): 
   for await (const item of source.scan(await source.offsetBefore(page.next))) {
     if (!('frame' in item)) continue;
     if (item.frame.first >= until || page.full) return;
-    if (item.frame.first > page.next) page.stateGap(item.frame.first - 1);
+    if (item.frame.first > page.next) page.stateGap(item.frame.first - 1, timeOf(item.frame));
     page.take(item.frame);
   }
 }
@@ -100,7 +106,7 @@ class PageBuilder {
   take(frame: JournalFrame): void {
     if (frame.last < this.next) return;
     const segments = decodeSegments(frame.payload);
-    if (segments === undefined) return this.stateGap(frame.last);
+    if (segments === undefined) return this.stateGap(frame.last, undefined);
     for (const piece of piecesOf(segments, frame.first, this.next - 1)) {
       if (this.#lines.length >= this.options.maxLines || this.#bytes >= this.options.maxBytes) {
         this.full = true;
@@ -112,15 +118,26 @@ class PageBuilder {
     }
   }
 
-  stateGap(last: number): void {
+  /** `atMs` is the time of what follows, where that is known; else the gap has the time of what came before. */
+  stateGap(last: number, atMs: number | undefined): void {
     const text = `lines ${this.next} to ${last} are lost: neither the runner's output nor the volume has them`;
-    this.#lines.push({ id: `s${last}`, seq: last, at: new Date(0).toISOString(), stream: 'agent', text });
+    this.#lines.push({ id: `s${last}`, seq: last, at: this.#timeOfGap(atMs), stream: 'agent', text });
     this.next = last + 1;
+  }
+
+  #timeOfGap(atMs: number | undefined): string {
+    return atMs === undefined
+      ? (this.#lines.at(-1)?.at ?? new Date(0).toISOString())
+      : new Date(atMs).toISOString();
   }
 
   build(): ScriptPage {
     return { lines: this.#lines, last: this.next - 1, hint: this.hint, more: this.full };
   }
+}
+
+function timeOf(frame: JournalFrame): number | undefined {
+  return decodeSegments(frame.payload)?.[0]?.atMs;
 }
 
 function lineFor({ seq, kind, atMs, bytes, partial }: JournalPiece): JournalLine {

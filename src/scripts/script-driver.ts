@@ -181,6 +181,7 @@ export class ScriptDriver {
   async #unreadable(): Promise<Step> {
     this.#launchedAt ??= this.#nowMs();
     if (!this.#launchOverdue()) return 'wait';
+    await this.#room.executor.clear(this.asked.key, undefined, cookieOf(this.#room, this.asked.key));
     const evidence = { claim: 'out/started is there and is not whole: its writer was killed in the middle' };
     return this.#settle(outcomeOf('RUNNER_LOST', { endedAt: this.#room.now().toISOString(), evidence }));
   }
