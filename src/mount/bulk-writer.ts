@@ -33,8 +33,8 @@ export class BulkWriter {
     this.#deadlineMs = deadlineMs;
   }
 
-  /** Writes fresh files; durable only after a flush. @throws {Fault} STORAGE_ codes; some files are there by then. */
-  async write(files: readonly BulkFile[]): Promise<void> {
+  /** Writes fresh files, taking them as threads get free; durable only after a flush. @throws {Fault} STORAGE_ codes; some files are there by then. */
+  async write(files: Iterable<BulkFile>): Promise<void> {
     await inParallel(batchesOf(files), THREADS, async (batch) => {
       const first = batch.files[0]?.path ?? '';
       await this.#gate.run('write-files', first, () => this.#writeBatch(batch), {
@@ -114,7 +114,7 @@ class BulkThread {
   }
 }
 
-function* batchesOf(files: readonly BulkFile[]): Generator<BulkBatch> {
+function* batchesOf(files: Iterable<BulkFile>): Generator<BulkBatch> {
   let batch: BulkFile[] = [];
   let bytes = 0;
   for (const file of files) {

@@ -159,7 +159,7 @@ export class Volume {
   }
 
   /** Writes many small files, each fresh; durable only after `flushWhole`, or an fsync of each. */
-  async writeMany(files: readonly BulkFile[]): Promise<void> {
+  async writeMany(files: Iterable<BulkFile>): Promise<void> {
     await this.#bulk.write(files);
   }
 

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 
 declare const brand: unique symbol;
 
@@ -42,7 +42,7 @@ export function reprDigestFor(digest: Sha256): string {
 
 /** Returns the digest of `bytes`. */
 export function sha256Of(bytes: Uint8Array | string): Sha256 {
-  return createHash('sha256').update(bytes).digest('hex') as Sha256;
+  return hash('sha256', bytes, 'hex') as Sha256;
 }
 
 function splitOnce(text: string, separator: string): [string, string] {

@@ -3,7 +3,6 @@ import type { BulkFile } from '../mount/bulk-writer.ts';
 import type { Volume } from '../mount/volume.ts';
 import { sha256Of, type Sha256 } from '../protocol/digest.ts';
 import { Fault } from '../protocol/fault.ts';
-import type { ManifestEntry } from '../protocol/manifest.ts';
 import type { PackageId, PackageVersion } from '../protocol/package-name.ts';
 import { parseRelativePath, RELATIVE_PATH_RULE, type RelativePath } from '../protocol/relative-path.ts';
 import { writeDurable } from './atomic-file.ts';
@@ -25,9 +24,12 @@ export interface Stores {
   readonly packages: PackageStore;
 }
 
-/** A file that is to be in the workspace: its line of the manifest, and how it gets to its place. */
+/** A file that is to be in the workspace: what the manifest says of it, and how it gets to its place. */
 export interface Placement {
-  readonly entry: ManifestEntry;
+  readonly path: RelativePath;
+  readonly size: number;
+  /** Hashes at the first call. */
+  readonly digest: () => Sha256;
   /** Durable but for the folder of `target`. */
   readonly put: (volume: Volume, target: string) => Promise<void>;
   /** What a small file is made of, where it can be written in one go with others. */
@@ -44,8 +46,11 @@ const MANY = 256;
 
 /** Places bytes that came with the request. */
 export function placeBytes(path: string, bytes: Buffer): Placement {
+  let digest: Sha256 | undefined;
   return {
-    entry: { path: entryPath(path), size: bytes.length, sha256: sha256Of(bytes) },
+    path: entryPath(path),
+    size: bytes.length,
+    digest: () => (digest ??= sha256Of(bytes)),
     put: (volume, target) => writeDurable(volume, target, bytes, FILE_MODE),
     ...(bytes.length <= SMALL_BYTES && { small: bytes }),
   };
@@ -65,7 +70,9 @@ export async function placeFiles(
     if (found === undefined) throw blobMissing(blob);
     // A copy and never a second name: the script may write to it.
     return {
-      entry: { path: entryPath(path), size: found.size, sha256: blob },
+      path: entryPath(path),
+      size: found.size,
+      digest: () => blob,
       put: (_volume, target) => blobs.copy(blob, target, FILE_MODE),
       ...(found.size <= SMALL_BYTES && { small: { from: blobs.pathOf(blob) } }),
     };
@@ -86,7 +93,9 @@ export async function placePackages(
     }
     const { digest, size, extension } = pointer;
     return {
-      entry: { path: entryPath(`${folder}/${id}.${version}${extension}`), size, sha256: digest },
+      path: entryPath(`${folder}/${id}.${version}${extension}`),
+      size,
+      digest: () => digest,
       put: (_volume, target) => blobs.place(digest, target),
     };
   });
@@ -105,14 +114,22 @@ export async function putAll(
   const small = placements.filter((placement) => placement.small !== undefined);
   const together = small.length >= MANY && (await volume.flushesWhole());
   const single = together ? placements.filter((placement) => placement.small === undefined) : placements;
-  await inParallel(single, FILES_AT_ONCE, ({ entry, put }) => put(volume, pathOf(entry.path)));
+  await inParallel(single, FILES_AT_ONCE, ({ path, put }) => put(volume, pathOf(path)));
   if (!together) return;
-  const files = small.flatMap(({ entry, small: content }) =>
-    content === undefined ? [] : [{ path: pathOf(entry.path), mode: FILE_MODE, content }],
-  );
-  await volume.writeMany(files);
+  await volume.writeMany(bulkFiles(small, pathOf));
   if (await volume.flushWhole()) return;
-  await inParallel(files, FILES_AT_ONCE, ({ path }) => volume.syncFile(path));
+  await inParallel(small, FILES_AT_ONCE, ({ path }) => volume.syncFile(pathOf(path)));
+}
+
+function* bulkFiles(
+  small: readonly Placement[],
+  pathOf: (path: RelativePath) => string,
+): Generator<BulkFile> {
+  for (const placement of small) {
+    // Hashed here, while the threads write what was handed to them before.
+    placement.digest();
+    if (placement.small) yield { path: pathOf(placement.path), mode: FILE_MODE, content: placement.small };
+  }
 }
 
 function entryPath(path: string): RelativePath {

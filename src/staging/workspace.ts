@@ -46,13 +46,12 @@ export async function stageWorkspace(
   plan: WorkspacePlan,
 ): Promise<StagedWorkspace> {
   const folders = foldersFor(plan.files.map(({ path }) => path));
-  const placements = [
-    placeBytes('script', plan.script),
-    ...(await placeFiles(stores, 'files', plan.files)),
-    ...(await placePackages(stores, 'packages', plan.packages)),
-  ];
-  foldersFor(placements.map(({ entry }) => entry.path));
-  const bytes = placements.reduce((sum, { entry }) => sum + entry.size, 0);
+  const packages = await placePackages(stores, 'packages', plan.packages);
+  // No two of them have one name: `a.b` of version 1 and `a` of version `b.1` would.
+  foldersFor(packages.map(({ path }) => path));
+  const files = await placeFiles(stores, 'files', plan.files);
+  const placements = [placeBytes('script', plan.script), ...files, ...packages];
+  const bytes = placements.reduce((sum, { size }) => sum + size, 0);
   const staging = randomBytes(8).toString('hex');
   const workspace = volume.layout.staging(staging);
   const reservation = await stores.blobs.space.reserve(bytes);
@@ -61,11 +60,8 @@ export async function stageWorkspace(
     const asked = folders.map((folder) => `${workspace.files}/${folder}`);
     for (const folder of [...fixed, ...asked]) await makeFresh(volume, folder);
     await putAll(volume, placements, (path) => workspace.entry(path));
-    const manifest = serializeManifest({
-      version: 1,
-      key: plan.key,
-      entries: placements.map(({ entry }) => entry),
-    });
+    const entries = placements.map(({ path, size, digest }) => ({ path, size, sha256: digest() }));
+    const manifest = serializeManifest({ version: 1, key: plan.key, entries });
     await inParallel([...fixed.slice(1), ...asked], FOLDERS_AT_ONCE, (folder) => volume.syncFolder(folder));
     await writeDurable(volume, workspace.manifest, manifest);
     await volume.syncFolder(workspace.root);

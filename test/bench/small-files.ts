@@ -36,7 +36,6 @@ function archive(folder: string, files: readonly PlannedFile[]): string {
   mkdirSync(tree);
   for (const file of files) if ('content' in file) writeFileSync(join(tree, file.path), file.content);
   execFileSync('tar', ['cf', join(folder, 'files.tar'), '-C', tree, '.']);
-  rmSync(tree, { recursive: true });
   return join(folder, 'files.tar');
 }
 
