@@ -1,11 +1,18 @@
-import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto';
+import {
+  createCipheriv,
+  createDecipheriv,
+  createHmac,
+  hkdfSync,
+  randomBytes,
+  timingSafeEqual,
+} from 'node:crypto';
 import type { ScriptKey } from './ticket.ts';
 
 /** The 32 bytes that only the agent has; every key of every script is derived from it. */
 export type AgentKey = Buffer;
 
 /** `cookie` is not a secret from the script: its processes carry it in their environment. */
-export type SealPurpose = 'journal' | 'variables' | 'cookie';
+export type SealPurpose = 'journal' | 'variables' | 'cookie' | 'record';
 
 const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
@@ -59,4 +66,30 @@ export function openText(key: Buffer, context: string, sealed: string): string |
   return openBytes(key, bytes.subarray(0, NONCE_BYTES), context, bytes.subarray(NONCE_BYTES))?.toString(
     'utf8',
   );
+}
+
+/** Puts an HMAC-SHA256 of `context` and `text` in front of the text, so that a change or another place shows. */
+export function signText(key: Buffer, context: string, text: string): string {
+  return `${macOf(key, context, text).toString('hex')}\n${text}`;
+}
+
+/** Returns the text of what signText wrote, and whether the HMAC is that of this key and context. */
+export function openSigned(
+  key: Buffer,
+  context: string,
+  signed: string,
+): { text: string; isAuthentic: boolean } {
+  const [mac = '', text = ''] = splitAtFirst(signed, '\n');
+  const given = Buffer.from(mac, 'hex');
+  const right = macOf(key, context, text);
+  return { text, isAuthentic: given.length === right.length && timingSafeEqual(given, right) };
+}
+
+function macOf(key: Buffer, context: string, text: string): Buffer {
+  return createHmac('sha256', key).update(`${context}\0`).update(text).digest();
+}
+
+function splitAtFirst(text: string, separator: string): string[] {
+  const at = text.indexOf(separator);
+  return at < 0 ? [text] : [text.slice(0, at), text.slice(at + separator.length)];
 }

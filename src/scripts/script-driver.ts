@@ -47,7 +47,7 @@ export class ScriptDriver {
     this.#room = room;
     this.asked = asked;
     this.#closed = closed;
-    const isOver = (key: ScriptKey): Promise<boolean> => this.#isOver(key);
+    const isOver = (key: ScriptKey): Promise<boolean> => room.records.isOver(key);
     this.#line = asked.isolation ? new IsolationLine(room.volume, asked.isolation.name, isOver) : undefined;
   }
 
@@ -230,11 +230,6 @@ export class ScriptDriver {
   async #isCancelled(): Promise<boolean> {
     this.#cancelled ||= await this.#room.records.isCancelled(this.asked.key);
     return this.#cancelled;
-  }
-
-  async #isOver(key: ScriptKey): Promise<boolean> {
-    const { records } = this.#room;
-    return (await records.outcome(key)) !== undefined || (await records.asked(key)) === undefined;
   }
 
   #isolationOver(): boolean {

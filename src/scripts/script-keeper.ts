@@ -1,4 +1,5 @@
 import type { Outcome } from '../protocol/script-status.ts';
+import { agentKeyName } from '../protocol/seal.ts';
 import type { ScriptKey } from '../protocol/ticket.ts';
 import type { ScriptBook } from './script-book.ts';
 import type { ScriptRoom } from './script-room.ts';
@@ -42,7 +43,7 @@ export class ScriptKeeper {
     const keys = await this.#room.records.keys();
     const unknown = keys.filter((key) => !this.#over.has(key) && !this.#book.isFollowed(key));
     let taken = 0;
-    for (const key of unknown) taken += (await this.#takeUp(key)) ? 1 : 0;
+    for (const key of unknown) taken += (await this.#tried(key, () => this.#takeUp(key))) === true ? 1 : 0;
     const present = new Set(keys);
     for (const key of this.#over) if (!present.has(key)) this.#over.delete(key);
     return taken;
@@ -52,7 +53,7 @@ export class ScriptKeeper {
   async sweep(): Promise<{ completed: number; forgotten: number }> {
     const swept = { completed: 0, forgotten: 0 };
     for (const key of await this.#room.records.keys()) {
-      const done = await this.#sweepOne(key);
+      const done = await this.#tried(key, () => this.#sweepOne(key));
       if (done) swept[done] += 1;
     }
     return swept;
@@ -87,16 +88,27 @@ export class ScriptKeeper {
     }
   }
 
+  /** One record that is broken must not hide the others. */
+  async #tried<T>(key: ScriptKey, work: () => Promise<T>): Promise<T | undefined> {
+    try {
+      return await work();
+    } catch (error) {
+      this.#room.observe({ type: 'trouble', key, step: 'keep', error });
+      return undefined;
+    }
+  }
+
   async #takeUp(key: ScriptKey): Promise<boolean> {
     const { records } = this.#room;
+    const asked = await records.asked(key);
+    if (asked === undefined) return false;
+    if (asked.agentKeyName !== agentKeyName(this.#room.agentKey)) return false;
     const outcome = await records.outcome(key);
     if (outcome) {
       this.#over.add(key);
       await this.#finishBurial(key, outcome);
       return false;
     }
-    const asked = await records.asked(key);
-    if (asked === undefined) return false;
     this.#book.follow(asked);
     return this.#book.isFollowed(key);
   }
@@ -111,7 +123,10 @@ export class ScriptKeeper {
   }
 
   async #sweepOne(key: ScriptKey): Promise<'completed' | 'forgotten' | undefined> {
-    const { records, now } = this.#room;
+    const { records, now, agentKey } = this.#room;
+    const asked = await records.asked(key);
+    // Agents with another key look after their own.
+    if (asked === undefined || asked.agentKeyName !== agentKeyName(agentKey)) return undefined;
     const ageOf = (at: string): number => now().getTime() - Date.parse(at);
     const tombstone = await records.tombstone(key);
     if (tombstone) {
@@ -121,8 +136,7 @@ export class ScriptKeeper {
     }
     const outcome = await records.outcome(key);
     if (outcome === undefined || ageOf(outcome.endedAt) < this.#rules.finishedRetentionMs) return undefined;
-    const asked = await records.asked(key);
-    if (asked) await this.#book.bury(asked, outcome);
+    await this.#book.bury(asked, outcome);
     return 'completed';
   }
 }

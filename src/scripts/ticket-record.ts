@@ -5,6 +5,7 @@ import { Fault } from '../protocol/fault.ts';
 import type { Language } from '../protocol/run-order.ts';
 import type { ScriptIsolation } from '../protocol/script-request.ts';
 import type { Outcome } from '../protocol/script-status.ts';
+import { agentKeyName, openSigned, scriptSealKey, signText, type AgentKey } from '../protocol/seal.ts';
 import { parseScriptKey, type ScriptKey, type Ticket } from '../protocol/ticket.ts';
 
 /** What was asked and what was staged for it; written once, with the record, and never changed. */
@@ -47,12 +48,17 @@ const MAX_OUTCOME_BYTES = 1024 * 1024;
  *
  * A record is a folder that one rename publishes, which is the moment from which the script exists; everything that
  * happens to it later is a file of its own, written once. Nothing is kept in memory.
+ *
+ * Each file is signed with a key that only agents have: a script that can write to the volume cannot invent an
+ * outcome (invariant 4).
  */
 export class TicketRecords {
   readonly #volume: Volume;
+  readonly #agentKey: AgentKey;
 
-  constructor(volume: Volume) {
+  constructor(volume: Volume, agentKey: AgentKey) {
     this.#volume = volume;
+    this.#agentKey = agentKey;
   }
 
   /** Publishes a record; false where the ticket has one already, from whichever agent. Durable on return. */
@@ -61,7 +67,7 @@ export class TicketRecords {
     const temporary = this.#volume.layout.temporaryTicket(temporaryBeside(asked.key));
     await this.#volume.makeFolder(temporary.root);
     await this.#volume.makeFolder(temporary.lines);
-    await writeDurable(this.#volume, temporary.asked, Buffer.from(JSON.stringify(asked)));
+    await writeDurable(this.#volume, temporary.asked, this.#signed(asked.key, 'asked', asked));
     await this.#volume.syncFolder(temporary.root);
     const published = await this.#volume.renameExclusive(temporary.root, target.root);
     if (published) await this.#volume.syncFolder(this.#volume.layout.tickets);
@@ -69,11 +75,20 @@ export class TicketRecords {
     return published;
   }
 
-  /** Reads what was asked; undefined where there is no record. @throws {Fault} STORAGE_ERROR for one that is broken. */
+  /**
+   * Reads what was asked; undefined where there is no record. One of agents with another key comes unchecked: its
+   * `agentKeyName` says so, and nothing may be done with it.
+   *
+   * @throws {Fault} STORAGE_ERROR for one that no agent wrote.
+   */
   async asked(key: ScriptKey): Promise<Asked | undefined> {
     const path = this.#volume.layout.ticket(key).asked;
     const bytes = await this.#volume.read(path, MAX_ASKED_BYTES);
-    return bytes && parseRecord<Asked>(bytes, path);
+    if (bytes === undefined) return undefined;
+    const { text, isAuthentic } = openSigned(this.#keyFor(key), 'asked', bytes.toString('utf8'));
+    const asked = parseRecord<Asked>(text, path);
+    if (!isAuthentic && asked.agentKeyName === agentKeyName(this.#agentKey)) throw forged(path);
+    return asked;
   }
 
   /** Keys of all records, in no order. Names that are not keys are left alone. */
@@ -102,40 +117,66 @@ export class TicketRecords {
     return writeOnce(
       this.#volume,
       this.#volume.layout.ticket(key).outcome,
-      Buffer.from(JSON.stringify(outcome)),
+      this.#signed(key, 'outcome', outcome),
     );
   }
 
+  /** Reads the outcome; undefined where the script is not settled. @throws {Fault} STORAGE_ERROR for one that no agent of this key wrote. */
   async outcome(key: ScriptKey): Promise<Outcome | undefined> {
-    const path = this.#volume.layout.ticket(key).outcome;
-    const bytes = await readOnce(this.#volume, path, MAX_OUTCOME_BYTES);
-    return bytes && parseRecord<Outcome>(bytes, path);
+    return this.#opened<Outcome>(key, 'outcome');
+  }
+
+  /** Whether the script of `key` is over, or was never asked for; also for scripts of agents with another key. */
+  async isOver(key: ScriptKey): Promise<boolean> {
+    const { outcome, asked } = this.#volume.layout.ticket(key);
+    return (await this.#volume.look(outcome)) !== undefined || (await this.#volume.look(asked)) === undefined;
   }
 
   async recordTombstone(key: ScriptKey, tombstone: Tombstone): Promise<boolean> {
     return writeOnce(
       this.#volume,
       this.#volume.layout.ticket(key).tombstone,
-      Buffer.from(JSON.stringify(tombstone)),
+      this.#signed(key, 'tombstone', tombstone),
     );
   }
 
   async tombstone(key: ScriptKey): Promise<Tombstone | undefined> {
-    const path = this.#volume.layout.ticket(key).tombstone;
-    const bytes = await readOnce(this.#volume, path, MAX_OUTCOME_BYTES);
-    return bytes && parseRecord<Tombstone>(bytes, path);
+    return this.#opened<Tombstone>(key, 'tombstone');
   }
 
   /** Removes the whole record; afterwards the ticket may be used again. */
   async forget(key: ScriptKey): Promise<void> {
     await this.#volume.removeTree(this.#volume.layout.ticket(key).root);
   }
+
+  async #opened<T>(key: ScriptKey, name: 'outcome' | 'tombstone'): Promise<T | undefined> {
+    const path = this.#volume.layout.ticket(key)[name];
+    const bytes = await readOnce(this.#volume, path, MAX_OUTCOME_BYTES);
+    if (bytes === undefined) return undefined;
+    const { text, isAuthentic } = openSigned(this.#keyFor(key), name, bytes.toString('utf8'));
+    if (!isAuthentic) throw forged(path);
+    return parseRecord<T>(text, path);
+  }
+
+  #signed(key: ScriptKey, name: 'asked' | 'outcome' | 'tombstone', record: object): Buffer {
+    return Buffer.from(signText(this.#keyFor(key), name, JSON.stringify(record)));
+  }
+
+  #keyFor(key: ScriptKey): Buffer {
+    return scriptSealKey(this.#agentKey, key, 'record');
+  }
 }
 
-function parseRecord<T>(bytes: Buffer, path: string): T {
+function forged(path: string): Fault {
+  return new Fault('STORAGE_ERROR', `${path} was not written by an agent with this key`, {
+    detail: { path },
+  });
+}
+
+function parseRecord<T>(text: string, path: string): T {
   try {
-    // Only agents write here, each file whole: what parses is what one of them wrote.
-    return JSON.parse(bytes.toString('utf8')) as T;
+    // Signed, so an agent wrote it, and agents write this.
+    return JSON.parse(text) as T;
   } catch (error) {
     throw new Fault('STORAGE_ERROR', `${path} is not the JSON that an agent wrote`, {
       cause: error,

@@ -49,7 +49,7 @@ function sceneOn(volume: Volume, more: Partial<ScriptRoom> = {}): Scene {
   const room: ScriptRoom = {
     volume,
     stores: { blobs, packages: new PackageStore(volume, blobs) },
-    records: new TicketRecords(volume),
+    records: new TicketRecords(volume, more.agentKey ?? agentKey),
     lines: new AgentLines(volume, now),
     executor,
     agentKey,

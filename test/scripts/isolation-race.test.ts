@@ -67,3 +67,29 @@ t.test(
     t.pass(`${ROUNDS} interleavings`);
   },
 );
+
+t.test('a removal that arrives late never takes the place of another script (invariant 10)', async (t) => {
+  const volume = await temporaryVolume(t);
+  const [a, b, c] = [keyOf('a'), keyOf('b'), keyOf('c')];
+  const over = new Set<ScriptKey>();
+  const lineOn = (view: Volume): IsolationLine =>
+    new IsolationLine(view, 'web', (key) => Promise.resolve(over.has(key)));
+  await lineOn(volume).turn(a, 'full');
+  over.add(a);
+  const slow = shuffled(volume, () => 0);
+  const removeTree = slow.removeTree.bind(slow);
+  const arrived = Promise.withResolvers<undefined>();
+  const released = Promise.withResolvers<undefined>();
+  slow.removeTree = async (path) => {
+    arrived.resolve(undefined);
+    await released.promise;
+    await removeTree(path);
+  };
+  const late = lineOn(slow).leave(a);
+  await arrived.promise;
+  await lineOn(volume).leave(a);
+  t.strictSame(await lineOn(volume).turn(b, 'full'), { runs: true });
+  released.resolve(undefined);
+  await late;
+  t.strictSame(await lineOn(volume).turn(c, 'full'), { runs: false, waitsFor: b });
+});

@@ -7,13 +7,17 @@ import { listArtifacts, openArtifact } from '../../src/scripts/script-artifacts.
 import { claimForAgent, readClaim } from '../../src/scripts/started-claim.ts';
 import { TicketRecords, type Asked } from '../../src/scripts/ticket-record.ts';
 import { Wakeup } from '../../src/scripts/wakeup.ts';
-import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { copyFileSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import type { Volume } from '../../src/mount/volume.ts';
 import { sha256Of } from '../../src/protocol/digest.ts';
 import { Fault } from '../../src/protocol/fault.ts';
 import { parseTicket, scriptKeyFor, type ScriptKey, type Ticket } from '../../src/protocol/ticket.ts';
+import { agentKeyName } from '../../src/protocol/seal.ts';
 import { endRecord } from '../harness/made-journal.ts';
 import { temporaryVolume, volumeAt } from '../harness/temporary-volume.ts';
+
+const agentKey = randomBytes(32);
 
 function ticketOf(text: string): Ticket {
   const ticket = parseTicket(text);
@@ -58,7 +62,7 @@ t.test(
   'of many starts of one ticket, from two agents, exactly one publishes its record (invariant 3)',
   async (t) => {
     const volume = await temporaryVolume(t);
-    const agents = [new TicketRecords(volume), new TicketRecords(again(volume))];
+    const agents = [new TicketRecords(volume, agentKey), new TicketRecords(again(volume), agentKey)];
     const tries = Array.from({ length: 40 }, (_, index) => askedFor('t1', { staging: `folder-${index}` }));
     const published = await Promise.all(tries.map((asked, index) => agents[index % 2]?.publish(asked)));
     t.equal(published.filter(Boolean).length, 1);
@@ -71,7 +75,7 @@ t.test(
 
 t.test('an outcome is settled once: the first one stands', async (t) => {
   const volume = await temporaryVolume(t);
-  const records = new TicketRecords(volume);
+  const records = new TicketRecords(volume, agentKey);
   await records.publish(askedFor('t1'));
   const codes = ['SUCCEEDED', 'RUNNER_LOST', 'SCRIPT_CANCELLED'] as const;
   const first = await Promise.all(
@@ -83,7 +87,7 @@ t.test('an outcome is settled once: the first one stands', async (t) => {
 
 t.test('cancel and tombstone are recorded once, and a record can be forgotten', async (t) => {
   const volume = await temporaryVolume(t);
-  const records = new TicketRecords(volume);
+  const records = new TicketRecords(volume, agentKey);
   const key = keyOf('t1');
   t.equal(await records.asked(key), undefined);
   await records.publish(askedFor('t1'));
@@ -103,15 +107,29 @@ t.test('cancel and tombstone are recorded once, and a record can be forgotten', 
 
 t.test('a record that no agent wrote is named as broken, never taken for an answer', async (t) => {
   const volume = await temporaryVolume(t);
-  const records = new TicketRecords(volume);
+  const records = new TicketRecords(volume, agentKey);
   await records.publish(askedFor('t1'));
-  writeFileSync(volume.layout.ticket(keyOf('t1')).outcome, '{"code":');
-  await t.rejects(records.outcome(keyOf('t1')), { code: 'STORAGE_ERROR' });
+  const [t1, t2] = [volume.layout.ticket(keyOf('t1')), volume.layout.ticket(keyOf('t2'))];
+  writeFileSync(t1.outcome, '{"code":"SUCCEEDED"}');
+  await t.rejects(
+    records.outcome(keyOf('t1')),
+    { code: 'STORAGE_ERROR' },
+    'a script cannot invent one (invariant 4)',
+  );
+  await records.publish(askedFor('t2'));
+  await records.recordOutcome(keyOf('t2'), outcomeOf('SUCCEEDED', { endedAt: 'now' }));
+  rmSync(t1.outcome);
+  copyFileSync(t2.outcome, t1.outcome);
+  await t.rejects(records.outcome(keyOf('t1')), { code: 'STORAGE_ERROR' }, 'nor take another one’s');
+  copyFileSync(t2.outcome, t2.tombstone);
+  await t.rejects(records.tombstone(keyOf('t2')), { code: 'STORAGE_ERROR' }, 'nor at another place');
+  writeFileSync(t1.asked, JSON.stringify(askedFor('t1', { agentKeyName: agentKeyName(agentKey) })));
+  await t.rejects(records.asked(keyOf('t1')), { code: 'STORAGE_ERROR' });
 });
 
 t.test('the agent says each line once, however many agents say it at once (invariant 5)', async (t) => {
   const volume = await temporaryVolume(t);
-  await new TicketRecords(volume).publish(askedFor('t1'));
+  await new TicketRecords(volume, agentKey).publish(askedFor('t1'));
   const now = (): Date => new Date('2026-01-01T00:00:02.000Z');
   const agents = [new AgentLines(volume, now), new AgentLines(again(volume), now)];
   const marks = ['m1', 'm2', 'm3', 'm4'];
