@@ -16,7 +16,7 @@ import type { ApiOptions } from './agent-view.ts';
 import { BodyManners } from './body-manners.ts';
 import { faultOf, problemFor } from './problem.ts';
 import { addAboutRoutes } from './about-routes.ts';
-import { openApiInfo } from './open-api.ts';
+import { openApiOptions } from './open-api.ts';
 import { requestIdFrom, serverFrom, ticketIn } from './request-marks.ts';
 import { compileCheck } from './schema-check.ts';
 import { addScriptRoutes } from './script-routes.ts';
@@ -70,7 +70,7 @@ export function buildApp(options: ApiOptions): FastifyInstance {
   const manners = new BodyManners();
   manners.attach(app);
   addMarks(app, options);
-  void app.register(swagger, { openapi: openApiInfo(options.version) });
+  void app.register(swagger, openApiOptions(options.version));
   void app.register(async (routes: App) => {
     addAboutRoutes(routes, options);
     await routes.register(async (guarded: App) => {

@@ -1,7 +1,11 @@
 import type { FastifyDynamicSwaggerOptions } from '@fastify/swagger';
 
 /** What the OpenAPI document says of the interface as a whole. */
-export function openApiInfo(version: string): NonNullable<FastifyDynamicSwaggerOptions['openapi']> {
+export function openApiOptions(version: string): FastifyDynamicSwaggerOptions {
+  return { openapi: infoFor(version), exposeHeadRoutes: true };
+}
+
+function infoFor(version: string): NonNullable<FastifyDynamicSwaggerOptions['openapi']> {
   return {
     openapi: '3.1.0',
     info: {

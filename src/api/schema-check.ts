@@ -54,8 +54,8 @@ function faultFor(schema: TSchema, value: unknown, error: SchemaError | undefine
   const field = fieldFor(instancePath, place);
   // A member that the schema has no place for fails the schema `false`.
   if (keyword === 'boolean') return invalidField(field, 'left out: there is no such member');
-  const described = at(schema, error.schemaPath.slice(1))['description'];
-  const rule = typeof described === 'string' ? described : ruleFor(keyword, params, message);
+  const said = at(schema, error.schemaPath.slice(1))['x-rule'];
+  const rule = typeof said === 'string' ? said : ruleFor(keyword, params, message);
   return invalidField(field, rule, UNSHOWN.test(instancePath) ? undefined : at(value, instancePath));
 }
 

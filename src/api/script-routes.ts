@@ -108,7 +108,8 @@ function addStatus(app: App, options: ApiOptions): void {
         ...about,
         summary: 'The journal as server-sent events',
         description:
-          'Events `line` (id: cursor), `state` and `outcome`, after which the stream ends; Last-Event-ID goes on',
+          'Events `state`, `line` (its id is a cursor) and `outcome`, after which the stream ends. `Last-Event-ID` goes on ' +
+          'behind a line. When something fails on the way, an event `problem` ends the stream, and the client comes again',
         produces: ['text/event-stream'],
         querystring: JournalQuery,
         response: answers(),
@@ -175,7 +176,7 @@ function addArtifacts(app: App, options: ApiOptions): void {
   );
   const named = Type.Object({
     ticket: Type.String(),
-    '*': Type.String({ description: 'name, with its slashes' }),
+    '*': Type.String({ description: 'with its slashes' }),
   });
   app.get(
     '/v1/scripts/:ticket/artifacts/*',

@@ -1,4 +1,4 @@
-import { Type, type Static } from 'typebox';
+import { Type, type Static, type TSchema } from 'typebox';
 import { LANGUAGES } from '../protocol/run-order.ts';
 import type { Fault } from '../protocol/fault.ts';
 import { invalidField } from './problem.ts';
@@ -28,55 +28,89 @@ const closed = { additionalProperties: false } as const;
 
 const File = Type.Object(
   {
-    path: Type.String(),
-    content: Type.Optional(Type.String()),
-    encoding: Type.Optional(Type.Enum(['utf8', 'base64'])),
-    digest: Type.Optional(Type.String()),
+    path: Type.String({ description: 'relative to the working directory' }),
+    content: Type.Optional(
+      Type.String({ description: 'either this or `digest`; 1 MiB in all files together' }),
+    ),
+    encoding: Type.Optional(Type.Enum(['utf8', 'base64'], { description: 'of `content`; default utf8' })),
+    digest: Type.Optional(Type.String({ description: '`sha256:<hex>` of a blob that was pushed before' })),
   },
   closed,
 );
-const Package = Type.Object({ id: Type.String(), version: Type.String() }, closed);
+const Package = Type.Object(
+  { id: Type.String(), version: Type.String() },
+  { ...closed, description: 'lies at `$LONGSHORE_PACKAGES/<id>.<version><extension>`' },
+);
 const Variable = Type.Object(
   {
-    name: Type.String({ minLength: 1, maxLength: 200 }),
-    value: Type.String(),
-    sensitive: Type.Optional(Type.Boolean()),
+    name: Type.String({
+      minLength: 1,
+      maxLength: 200,
+      description: 'in the environment every character outside A-Z a-z 0-9 _ becomes _',
+    }),
+    value: Type.String({ description: 'at most 120 KiB, and 1 MiB in all variables together' }),
+    sensitive: Type.Optional(
+      Type.Boolean({ description: 'never on the volume in clear, and masked in the journal; default false' }),
+    ),
   },
   closed,
 );
-const IsolationName = Type.String({ pattern: '^[A-Za-z0-9._-]{1,64}$', description: ISOLATION_NAME_RULE });
+const Isolation = Type.Object(
+  {
+    level: Type.Enum(['none', 'full'], {
+      description: 'full: alone among the scripts of the name; none: beside others that say none',
+    }),
+    name: Type.String({ pattern: '^[A-Za-z0-9._-]{1,64}$', 'x-rule': ISOLATION_NAME_RULE }),
+    timeoutSeconds: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        maximum: START_LIMITS.isolationTimeoutSeconds,
+        description: 'longest wait in the line of the name',
+      }),
+    ),
+  },
+  closed,
+);
+const Labels = Type.Record(
+  Type.String({ pattern: '^[A-Za-z0-9._/-]{1,63}$' }),
+  Type.String({ maxLength: 1000 }),
+  {
+    ...closed,
+    maxProperties: START_LIMITS.labels,
+    'x-rule': LABEL_RULE,
+    description: `come back with each status; ${LABEL_RULE}`,
+  },
+);
 
 /** The schema of `PUT /v1/scripts/{ticket}`, with the longest deadline that the configuration allows. */
 export function startBodySchema({ maxDeadlineSeconds }: { maxDeadlineSeconds: number }) {
-  const { files, packages, variables, labels, graceSeconds, isolationTimeoutSeconds } = START_LIMITS;
+  const list = <T extends TSchema>(item: T, maxItems: number, description = '') =>
+    Type.Optional(Type.Array(item, { maxItems, ...(description && { description }) }));
   return Type.Object(
     {
       language: Type.Enum([...LANGUAGES]),
-      body: Type.String(),
-      arguments: Type.Optional(Type.Array(Type.String(), { maxItems: START_LIMITS.arguments })),
-      files: Type.Optional(Type.Array(File, { maxItems: files })),
-      packages: Type.Optional(Type.Array(Package, { maxItems: packages })),
-      variables: Type.Optional(Type.Array(Variable, { maxItems: variables })),
-      isolation: Type.Optional(
-        Type.Object(
-          {
-            level: Type.Enum(['none', 'full']),
-            name: IsolationName,
-            timeoutSeconds: Type.Optional(Type.Integer({ minimum: 1, maximum: isolationTimeoutSeconds })),
-          },
-          closed,
-        ),
+      body: Type.String({ description: 'the script itself; CRLF becomes LF' }),
+      arguments: list(
+        Type.String(),
+        START_LIMITS.arguments,
+        'reach the script as they are, never through a shell; at most 128 KiB each and 768 KiB together',
       ),
-      storage: Type.Optional(Type.Enum(['shared'])),
-      deadlineSeconds: Type.Optional(Type.Integer({ minimum: 1, maximum: maxDeadlineSeconds })),
-      graceSeconds: Type.Optional(Type.Integer({ minimum: 0, maximum: graceSeconds })),
-      labels: Type.Optional(
-        Type.Record(Type.String({ pattern: '^[A-Za-z0-9._/-]{1,63}$' }), Type.String({ maxLength: 1000 }), {
-          ...closed,
-          maxProperties: labels,
-          description: LABEL_RULE,
+      files: list(File, START_LIMITS.files, 'lie in the working directory'),
+      packages: list(Package, START_LIMITS.packages, 'pushed before; read-only'),
+      variables: list(Variable, START_LIMITS.variables, 'become variables of its environment'),
+      isolation: Type.Optional(Isolation),
+      storage: Type.Optional(Type.Enum(['shared'], { description: 'works in its workspace on the volume' })),
+      deadlineSeconds: Type.Optional(
+        Type.Integer({
+          minimum: 1,
+          maximum: maxDeadlineSeconds,
+          description: 'from the start of its process to TERM',
         }),
       ),
+      graceSeconds: Type.Optional(
+        Type.Integer({ minimum: 0, maximum: START_LIMITS.graceSeconds, description: 'from TERM to KILL' }),
+      ),
+      labels: Type.Optional(Labels),
     },
     closed,
   );

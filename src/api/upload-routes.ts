@@ -22,9 +22,21 @@ import { untilGone } from './request-marks.ts';
 import { extensionFrom, uploadHeadFrom } from './upload-headers.ts';
 
 const PackageParams = Type.Object({ id: Type.String(), version: Type.String() });
-const FileName = Type.Object({ filename: Type.Optional(Type.String()) }, { additionalProperties: false });
+const FileName = Type.Object(
+  {
+    filename: Type.Optional(
+      Type.String({
+        description: 'its extension becomes that of the package; instead of Content-Disposition',
+      }),
+    ),
+  },
+  { additionalProperties: false },
+);
 const BlobParams = Type.Object({ hex: Type.String() });
-const PackagesQuery = Type.Object({ id: Type.String() }, { additionalProperties: false });
+const PackagesQuery = Type.Object(
+  { id: Type.String({ description: 'of the package' }) },
+  { additionalProperties: false },
+);
 const ANY_BODY = ['application/octet-stream'];
 
 /** Packages and blobs: the body of a PUT is the file itself, of any media type. */
@@ -47,7 +59,7 @@ function addPackageRoutes(app: App, options: ApiOptions, manners: BodyManners): 
         ...about,
         ...{ summary: 'Push a package', consumes: ANY_BODY, params: PackageParams, querystring: FileName },
         description:
-          'Verified against Repr-Digest while it arrives; 201 created, 200 the version had these bytes already',
+          'The body is the file itself. 201 when it was created, 200 when the version had these bytes already',
         response: answers({ 200: PackageAnswer, 201: PackageAnswer }),
       },
     },
@@ -112,7 +124,8 @@ function addBlobRoutes(app: App, options: ApiOptions, manners: BodyManners): voi
       schema: {
         ...about,
         ...{ summary: 'Push a blob', consumes: ANY_BODY },
-        description: 'The address is the digest that the body must have; 201 created, 200 it was there',
+        description:
+          'The address is the digest that the body must have. 201 when it was created, 200 when it was there',
         response: answers({ 200: BlobAnswer, 201: BlobAnswer }),
       },
     },

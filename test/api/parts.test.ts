@@ -11,7 +11,7 @@ import { BodyManners } from '../../src/api/body-manners.ts';
 import { intakeGuard } from '../../src/api/intake-guard.ts';
 import { readText } from '../../src/api/json-body.ts';
 import { streamJournal } from '../../src/api/journal-stream.ts';
-import { openApiInfo } from '../../src/api/open-api.ts';
+import { openApiOptions } from '../../src/api/open-api.ts';
 import { addScriptRoutes } from '../../src/api/script-routes.ts';
 import { addUploadRoutes } from '../../src/api/upload-routes.ts';
 import { Fault } from '../../src/protocol/fault.ts';
@@ -107,5 +107,5 @@ t.test('each family of routes can be added by itself', async (t) => {
   const uploads = bare();
   addUploadRoutes(uploads, options, new BodyManners());
   t.ok(uploads.hasRoute({ method: 'PUT', url: '/v1/packages/:id/:version' }));
-  t.match(openApiInfo('1.2.3'), { openapi: '3.1.0', info: { version: '1.2.3' } });
+  t.match(openApiOptions('1.2.3'), { openapi: { openapi: '3.1.0', info: { version: '1.2.3' } } });
 });
