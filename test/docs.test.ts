@@ -28,7 +28,7 @@ t.test(
     );
     for (const section of sections) {
       const [code = '', says, facts = '', advice] = section.split('\n\n').map((part) => part.trim());
-      if (!isFailureCode(code)) return t.fail(`${code} is no code`);
+      if (!isFailureCode(code)) throw new Error(`${code} is no code`);
       const { status, exit, retry, says: row } = FAILURES[code];
       t.equal(says, sentence(row), code);
       t.equal(/HTTP status (\d+)/.exec(facts)?.[1], status === null ? undefined : String(status), code);
