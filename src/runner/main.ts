@@ -35,11 +35,17 @@ async function main(): Promise<void> {
   process.exitCode = FAILED;
   const [mode, cookie] = process.argv.slice(2);
   if (mode === '--clear' && cookie) process.exit(await clear(cookie));
-  if (mode === '--spare') await (await import('./rehearsal.ts')).rehearse();
+  if (mode === '--spare') await rehearse();
   const order = readRunOrder(STDIN);
   // The agent died while it sent it: nothing was claimed, and nothing may run.
   if (order === undefined) process.exit(say('no whole order came'));
   await run(order);
+}
+
+async function rehearse(): Promise<void> {
+  const rehearsal = await import('./rehearsal.ts');
+  // What fails here fails again when it counts, and is told then.
+  await rehearsal.rehearse(process.env).catch(() => undefined);
 }
 
 async function run(order: RunOrder): Promise<void> {
