@@ -12,6 +12,9 @@ const MAX_SEGMENT_BYTES = 255;
 // Also C1 controls and the line separators: a path is shown in journals and logs, one line each.
 const FORBIDDEN = /[\u0000-\u001f\u007f-\u009f\u2028\u2029\\]|[\ud800-\udfff]/u;
 
+const ASCII = /^[ -~]*$/;
+const INVISIBLE = /\p{Default_Ignorable_Code_Point}/gu;
+
 /**
  * Returns `text` as a path that stays inside its folder, or undefined where it breaks RELATIVE_PATH_RULE.
  *
@@ -25,9 +28,16 @@ export function parseRelativePath(text: string): RelativePath | undefined {
   return segments.every(isPlainSegment) ? (text as RelativePath) : undefined;
 }
 
-/** Names two paths alike when a file system that ignores case or Unicode form would take them for one. */
+/**
+ * Names two paths alike when a file system that ignores case or Unicode form would take them for one.
+ *
+ * As strict as the strictest that we know: full case folding and no invisible characters, which is what ext4 does in a
+ * folder that ignores case. Source: Documentation/filesystems/ext4/ "Case-insensitive file name lookups"; UAX 15.
+ */
 export function foldedPath(path: RelativePath): string {
-  return path.normalize('NFC').toLowerCase();
+  if (ASCII.test(path)) return path.toLowerCase();
+  // Upper case first: only that makes one of the two forms of a small sigma, and SS of a sharp s.
+  return path.normalize('NFD').replace(INVISIBLE, '').toUpperCase().toLowerCase().normalize('NFD');
 }
 
 function isPlainSegment(segment: string): boolean {
