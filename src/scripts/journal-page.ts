@@ -19,8 +19,8 @@ export interface PageRead {
   readonly place: PlaceInWitness | undefined;
 }
 
-const MAX_PAGE_LINES = 5000;
-const MAX_PAGE_BYTES = 1024 * 1024;
+const MAX_PAGE_LINES = 20_000;
+const MAX_PAGE_BYTES = 2 * 1024 * 1024;
 
 /**
  * Reads the lines after a cursor, the script's and the agent's, in the order of their times.
