@@ -4,6 +4,8 @@ const BUFFER_BYTES = 64 * 1024;
 /** A read that brought less than this is followed by a pause, so that more can gather. */
 const SMALL_BYTES = 16 * 1024;
 const PAUSE_MS = 1;
+/** After so much without a pause, others get their turn: signals, deadlines, the other stream, the volume. */
+const TURN_BYTES = 256 * 1024;
 
 /**
  * Reads a pipe as its bytes come, and only as fast as they are taken.
@@ -15,15 +17,19 @@ export class PipeReader {
   /** Settles when all writers have closed the pipe and all is read, or when `close` was called. */
   readonly ended: Promise<void>;
   readonly #socket: Socket;
-  #timer: NodeJS.Timeout | undefined;
+  #pause: NodeJS.Timeout | NodeJS.Immediate | undefined;
+  #turnBytes = 0;
   #held = false;
 
   /** `take` gets the bytes in one buffer that is used again: they are valid until it returns. */
   constructor(fd: number, take: (bytes: Buffer) => void) {
     const callback = (count: number, buffer: Uint8Array): boolean => {
       take(Buffer.from(buffer.buffer, buffer.byteOffset, count));
-      if (count < SMALL_BYTES && !this.#held) this.#timer = setTimeout(() => this.#goOn(), PAUSE_MS);
-      return !this.#held && this.#timer === undefined;
+      this.#turnBytes += count;
+      if (this.#held) return false;
+      if (count < SMALL_BYTES) this.#pause = setTimeout(() => this.#goOn(), PAUSE_MS);
+      else if (this.#turnBytes >= TURN_BYTES) this.#pause = setImmediate(() => this.#goOn());
+      return this.#pause === undefined;
     };
     const onread = { buffer: Buffer.allocUnsafeSlow(BUFFER_BYTES), callback };
     this.#socket = new Socket({ fd, readable: true, writable: false, onread });
@@ -38,8 +44,7 @@ export class PipeReader {
   /** Stops reading, so that the script waits; until `release`. */
   hold(): void {
     this.#held = true;
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
+    this.#endPause();
     this.#socket.pause();
   }
 
@@ -51,12 +56,20 @@ export class PipeReader {
 
   /** Reads no more, whoever still writes. */
   close(): void {
-    clearTimeout(this.#timer);
+    this.#endPause();
     this.#socket.destroy();
   }
 
+  #endPause(): void {
+    // Each of the two takes only its own.
+    clearTimeout(this.#pause as NodeJS.Timeout);
+    clearImmediate(this.#pause as NodeJS.Immediate);
+    this.#pause = undefined;
+  }
+
   #goOn(): void {
-    this.#timer = undefined;
+    this.#pause = undefined;
+    this.#turnBytes = 0;
     if (!this.#held) this.#socket.resume();
   }
 }

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { close, constants, fsync, link, open, read, readdir, rename, unlink, write } from 'node:fs';
+import { close, constants, fsync, link, open, read, readdir, rename, unlink, writev } from 'node:fs';
 import type { Dirent } from 'node:fs';
 import { Fault } from '../protocol/fault.ts';
 import { storageFault } from './storage-fault.ts';
@@ -76,15 +76,18 @@ export class VolumeFiles {
     });
   }
 
-  /** Writes all of `bytes` at `position` and closes the file, made if it is not there. On NFS, close sends them off. */
-  async writeAt(path: string, bytes: Buffer, position: number): Promise<void> {
-    await this.#withOpen(path, WRITE, (fd) => this.#writeAll(fd, bytes, { path, position }));
+  /**
+   * Writes all of `buffers`, at most 1024, at `position` and closes the file, made if it is not there. On NFS, close
+   * sends them off.
+   */
+  async writeAt(path: string, buffers: readonly Buffer[], position: number): Promise<void> {
+    await this.#withOpen(path, WRITE, (fd) => this.#writeAll(fd, buffers, { path, position }));
   }
 
   /** Makes a new file durable, closed on return. The name must be free. */
   async createDurable(path: string, bytes: Buffer): Promise<void> {
     await this.#withOpen(path, 'wx', async (fd) => {
-      await this.#writeAll(fd, bytes, { path, position: 0 });
+      await this.#writeAll(fd, [bytes], { path, position: 0 });
       await this.#within('fsync', path, (done: Done<undefined>) => fsync(fd, done));
     });
   }
@@ -108,11 +111,19 @@ export class VolumeFiles {
     return this.#within('unlink', path, (done) => unlink(path, done));
   }
 
-  async #writeAll(fd: number, bytes: Buffer, at: { path: string; position: number }): Promise<void> {
-    for (let from = 0; from < bytes.length;) {
-      from += await this.#within('write', at.path, (done: Done<number>) => {
-        write(fd, bytes, from, bytes.length - from, at.position + from, done);
-      });
+  async #writeAll(
+    fd: number,
+    buffers: readonly Buffer[],
+    { path, position }: { path: string; position: number },
+  ): Promise<void> {
+    let at = position;
+    for (let rest = buffers; rest.length > 0;) {
+      const batch = rest;
+      const place = at;
+      const begin = (done: Done<number>): void => writev(fd, batch, place, done);
+      const written = await this.#within('write', path, begin);
+      rest = dropBytes(batch, written);
+      at += written;
     }
   }
 
@@ -153,6 +164,15 @@ export class VolumeFiles {
     });
     return promise;
   }
+}
+
+function dropBytes(buffers: readonly Buffer[], count: number): Buffer[] {
+  let left = count;
+  return buffers.flatMap((buffer) => {
+    const skipped = Math.min(left, buffer.length);
+    left -= skipped;
+    return skipped === buffer.length ? [] : [buffer.subarray(skipped)];
+  });
 }
 
 /** A name beside `target` that nobody else has; a sweeper knows it by its form. */
