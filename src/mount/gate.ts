@@ -58,12 +58,13 @@ export class Gate {
   /** How many operations are in the kernel, how many of them are past their deadline, and how old the oldest is. */
   get load(): { inside: number; waiting: number; overdue: number; oldestSeconds: number } {
     const places = [...this.#inside];
-    const oldest = Math.min(performance.now(), ...places.map((place) => place.beganAt));
+    const now = performance.now();
+    const oldest = Math.min(now, ...places.map((place) => place.beganAt));
     return {
       inside: places.length,
       waiting: this.#waiting.size,
       overdue: places.filter((place) => place.overdue).length,
-      oldestSeconds: (performance.now() - oldest) / 1000,
+      oldestSeconds: (now - oldest) / 1000,
     };
   }
 
