@@ -195,7 +195,7 @@ async function findState({ config, reporter, volume }: Parts, state: AgentState)
   const room: ScriptRoom = {
     ...{ volume, executor, epoch, now },
     stores: { blobs, packages },
-    records: new TicketRecords(volume),
+    records: new TicketRecords(volume, state.agentKey),
     lines: new AgentLines(volume, now),
     agentKey: state.agentKey,
     limits: limitsFrom(config),

@@ -5,7 +5,7 @@ import { LANGUAGES } from '../protocol/run-order.ts';
 import { LAYOUT_FOLDER } from '../protocol/volume-layout.ts';
 import type { ApiOptions } from './agent-view.ts';
 import { answers } from './answer-schemas.ts';
-import type { App } from './app.ts';
+import type { App } from './typed-app.ts';
 import { GUARDED } from './open-api.ts';
 import { serverFrom } from './request-marks.ts';
 import { START_LIMITS, startBodySchema } from './start-body.ts';

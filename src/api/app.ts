@@ -1,18 +1,11 @@
 import { randomUUID } from 'node:crypto';
-import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import swagger from '@fastify/swagger';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
-import fastify, {
-  type FastifyBaseLogger,
-  type FastifyInstance,
-  type FastifyReply,
-  type FastifyRequest,
-  type RawServerDefault,
-} from 'fastify';
-import type { ServerResponse } from 'node:http';
+import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { Fault } from '../protocol/fault.ts';
 import type { ApiOptions } from './agent-view.ts';
+import type { App } from './typed-app.ts';
 import { BodyManners } from './body-manners.ts';
 import { faultOf, problemFor } from './problem.ts';
 import { addAboutRoutes } from './about-routes.ts';
@@ -21,15 +14,6 @@ import { requestIdFrom, serverFrom, ticketIn } from './request-marks.ts';
 import { compileCheck } from './schema-check.ts';
 import { addScriptRoutes } from './script-routes.ts';
 import { addUploadRoutes } from './upload-routes.ts';
-
-/** An app whose routes get their types from their schemas. */
-export type App = FastifyInstance<
-  RawServerDefault,
-  IncomingMessage,
-  ServerResponse,
-  FastifyBaseLogger,
-  TypeBoxTypeProvider
->;
 
 const HEADERS = { 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' } as const;
 /** What nginx calls an answer that nobody was there for. */

@@ -5,7 +5,7 @@ import type { ScriptStatus } from '../protocol/script-status.ts';
 import type { Ticket } from '../protocol/ticket.ts';
 import type { ApiOptions } from './agent-view.ts';
 import { ArtifactsAnswer, answers, StatusAnswer } from './answer-schemas.ts';
-import type { App } from './app.ts';
+import type { App } from './typed-app.ts';
 import { sendArtifact } from './artifact-stream.ts';
 import type { BodyManners } from './body-manners.ts';
 import { intakeGuard } from './intake-guard.ts';

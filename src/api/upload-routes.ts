@@ -13,7 +13,7 @@ import {
 import type { PackagePointer } from '../staging/package-store.ts';
 import type { ApiEvent, ApiOptions } from './agent-view.ts';
 import { BlobAnswer, PackageAnswer, PackagesAnswer, answers } from './answer-schemas.ts';
-import type { App } from './app.ts';
+import type { App } from './typed-app.ts';
 import type { BodyManners } from './body-manners.ts';
 import { intakeGuard } from './intake-guard.ts';
 import { GUARDED } from './open-api.ts';

@@ -5,7 +5,7 @@ import fastify, { type FastifyReply, type FastifyRequest } from 'fastify';
 import t from 'tap';
 import { addAboutRoutes } from '../../src/api/about-routes.ts';
 import type { ApiOptions } from '../../src/api/agent-view.ts';
-import type { App } from '../../src/api/app.ts';
+import type { App } from '../../src/api/typed-app.ts';
 import { sendArtifact } from '../../src/api/artifact-stream.ts';
 import { BodyManners } from '../../src/api/body-manners.ts';
 import { intakeGuard } from '../../src/api/intake-guard.ts';

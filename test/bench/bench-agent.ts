@@ -8,7 +8,7 @@ export async function withAgent<T>(work: (agent: AgentProcess, folder: string) =
   const folder = mkdtempSync(join(tmpdir(), 'longshore-bench-'));
   const volume = join(folder, 'volume');
   mkdirSync(volume);
-  const agent = new AgentProcess({ volume, state: join(folder, 'state'), flags: ['--log-level', 'warn'] });
+  const agent = new AgentProcess({ volume, state: join(folder, 'state') });
   try {
     await agent.ready();
     return await work(agent, folder);

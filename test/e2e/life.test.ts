@@ -129,9 +129,7 @@ t.test('the outcome tells signals, exit codes, deadline and cancel apart', async
     '/v1/scripts/cancelled',
     bash('trap "echo bye; exit 0" TERM; echo up; while :; do sleep 0.1; done'),
   );
-  await eventually(async () =>
-    (await agent.call('GET', '/v1/scripts/cancelled')).text.includes('"up"'),
-  );
+  await eventually(async () => (await agent.call('GET', '/v1/scripts/cancelled')).text.includes('"up"'));
   t.equal((await agent.call('POST', '/v1/scripts/cancelled/cancel')).status, 202);
   const { status, lines } = await agent.follow('cancelled');
   t.match(status.outcome, { code: 'SCRIPT_CANCELLED', exitCode: 0 }, 'whatever its TERM handler left with');

@@ -16,7 +16,7 @@ const executors = ['executors/executor.ts', 'executors/local', 'executors/kubern
 /** Room → the rooms that it may import, beside itself and protocol. */
 export const arrows: Readonly<Record<string, readonly string[]>> = {
   'cli.ts': [...every, ...executors, 'serve.ts'],
-  'serve.ts': [...every, ...executors],
+  'serve.ts': [...every, ...executors, 'package.json'],
   'config.ts': [],
   api: ['scripts', 'staging', 'mount'],
   scripts: ['staging', 'mount', 'executors/executor.ts'],
@@ -53,7 +53,7 @@ export const builtins: Readonly<Record<string, { readonly only: RegExp; readonly
     why: 'any call on a mount may hang for ever, so every one passes the gate of mount/',
   },
   child_process: {
-    only: /^src\/(runner\/|executors\/local\/|mount\/probe[^/]*\.ts$)/,
+    only: /^src\/(runner\/|executors\/local\/|mount\/(probe[^/]*|whole-flush)\.ts$)/,
     why: 'a spawn that touches a dead mount freezes the event loop; only the rooms that guard against it may spawn',
   },
   path: {

@@ -62,13 +62,14 @@ t.test(
   'of many starts of one ticket, from two agents, exactly one publishes its record (invariant 3)',
   async (t) => {
     const volume = await temporaryVolume(t);
-    const agents = [new TicketRecords(volume, agentKey), new TicketRecords(again(volume), agentKey)];
+    const [first, second] = [new TicketRecords(volume, agentKey), new TicketRecords(again(volume), agentKey)];
+    const agentOf = (index: number): TicketRecords => (index % 2 ? first : second);
     const tries = Array.from({ length: 40 }, (_, index) => askedFor('t1', { staging: `folder-${index}` }));
-    const published = await Promise.all(tries.map((asked, index) => agents[index % 2]?.publish(asked)));
+    const published = await Promise.all(tries.map((asked, index) => agentOf(index).publish(asked)));
     t.equal(published.filter(Boolean).length, 1);
     const winner = tries[published.indexOf(true)];
-    t.strictSame(await agents[0]?.asked(keyOf('t1')), winner);
-    t.strictSame(await agents[0]?.keys(), [keyOf('t1')], 'and the others left nothing');
+    t.strictSame(await first.asked(keyOf('t1')), winner);
+    t.strictSame(await first.keys(), [keyOf('t1')], 'and the others left nothing');
     t.equal((await volume.list(volume.layout.tickets))?.length, 1);
   },
 );
@@ -131,14 +132,14 @@ t.test('the agent says each line once, however many agents say it at once (invar
   const volume = await temporaryVolume(t);
   await new TicketRecords(volume, agentKey).publish(askedFor('t1'));
   const now = (): Date => new Date('2026-01-01T00:00:02.000Z');
-  const agents = [new AgentLines(volume, now), new AgentLines(again(volume), now)];
+  const [first, second] = [new AgentLines(volume, now), new AgentLines(again(volume), now)];
   const marks = ['m1', 'm2', 'm3', 'm4'];
   await Promise.all(
     [...marks, ...marks].map((mark, index) =>
-      agents[index % 2]?.add(keyOf('t1'), { stream: 'agent', text: mark, mark }),
+      (index % 2 ? first : second).add(keyOf('t1'), { stream: 'agent', text: mark, mark }),
     ),
   );
-  const lines = (await agents[0]?.after(askedFor('t1'), 0)) ?? [];
+  const lines = await first.after(askedFor('t1'), 0);
   t.strictSame(
     lines.map(({ seq }) => seq),
     [1, 2, 3, 4, 5],
@@ -153,7 +154,7 @@ t.test('the agent says each line once, however many agents say it at once (invar
   );
   t.match(lines[0]?.text, /published: 1 file, 2 bytes/);
   t.strictSame(
-    (await agents[1]?.after(askedFor('t1'), 3))?.map(({ id }) => id),
+    (await second.after(askedFor('t1'), 3)).map(({ id }) => id),
     ['a4', 'a5'],
   );
 });
