@@ -4,11 +4,20 @@ import { LongshoreClient } from './client/client.ts';
 import { localText } from './client/local-file.ts';
 import { pushCommand, type PushArguments } from './client/push-command.ts';
 import { runCommand, type RunArguments } from './client/run-command.ts';
-import { cancelCommand, completeCommand, logsCommand, statusCommand } from './client/script-commands.ts';
-import type { Terminal } from './client/terminal.ts';
-import { configRows, defaultTokensFile, loadConfig } from './config.ts';
+import {
+  artifactsCommand,
+  cancelCommand,
+  completeCommand,
+  logsCommand,
+  statusCommand,
+} from './client/script-commands.ts';
+import { say, type Terminal } from './client/terminal.ts';
+import packageJson from '../package.json' with { type: 'json' };
+import { configRows, defaultTokensFile, environmentValue, loadConfig } from './config.ts';
 import { FAILURES } from './protocol/failure-table.ts';
 import { Fault } from './protocol/fault.ts';
+
+type RunOptions = Partial<Omit<RunArguments, 'arguments'>>;
 
 interface Connection {
   readonly url: string;
@@ -21,6 +30,11 @@ const terminal: Terminal = {
   err: process.stderr,
   isInteractive: process.stderr.isTTY,
 };
+
+/** A person at a terminal wants to know soon that no agent is there; a script that runs is waited for longer. */
+const PERSON_WAITS_MS = 5000;
+/** What a shell says of a command whose reader went away. */
+const BROKEN_PIPE = 141;
 
 const EXAMPLES = `
 Examples:
@@ -39,9 +53,12 @@ function count(text: string): number {
   return Number(text);
 }
 
-function collect(text: string, before: readonly string[]): readonly string[] {
+function collect(text: string, before: readonly string[] = []): readonly string[] {
   return [...before, text];
 }
+
+/** Options that were not given, which commander leaves out. */
+const NO_LISTS = { package: [], file: [], var: [], secret: [], secretEnv: [] };
 
 function withConnection(command: Command): Command {
   return command
@@ -54,13 +71,36 @@ function withConnection(command: Command): Command {
     .option('--token-file <file>', 'file with the token, or a tokens file of an agent');
 }
 
-async function connect({ url, token, tokenFile }: Connection): Promise<LongshoreClient> {
-  if (token !== undefined) return new LongshoreClient({ url, token });
+async function connect(connection: Connection): Promise<LongshoreClient> {
+  const { url } = connection;
+  if (!/^https?:$/.test(URL.parse(url)?.protocol ?? '')) {
+    throw new Fault(
+      'REQUEST_INVALID',
+      `--url must be http://HOST:PORT or https://HOST:PORT, not ${JSON.stringify(url)}`,
+    );
+  }
+  let isAway = false;
+  const retried = ({ message }: Fault): void => {
+    if (!isAway) say(terminal, `${message}; trying again for a while`);
+    isAway = true;
+  };
+  return new LongshoreClient({ url, token: await tokenOf(connection), retryForMs: PERSON_WAITS_MS, retried });
+}
+
+/** The token that was given, or the first one of a tokens file: that of the agent of this machine by default. */
+async function tokenOf({ token, tokenFile }: Connection): Promise<string> {
+  if (token !== undefined) return token;
   const file = tokenFile ?? defaultTokensFile();
-  const lines = (await localText(file)).split('\n').map((line) => line.trim());
+  const text = await localText(file).catch((error: unknown) => {
+    const rule = 'give --token-file FILE or set LONGSHORE_TOKEN';
+    throw new Fault('REQUEST_INVALID', `there is no token for the agent in ${file}: ${rule}`, {
+      cause: error,
+    });
+  });
+  const lines = text.split('\n').map((line) => line.trim());
   const first = lines.find((line) => line !== '' && !line.startsWith('#'));
   if (first === undefined) throw new Fault('REQUEST_INVALID', `there is no token in ${file}`);
-  return new LongshoreClient({ url, token: first.slice(first.indexOf(':') + 1) });
+  return first.slice(first.indexOf(':') + 1);
 }
 
 async function withClient(
@@ -86,14 +126,30 @@ async function serveCommand(flags: readonly string[]): Promise<void> {
 }
 
 function serveHelp(): string {
-  const rows = configRows().map(
-    ({ flag, says, initial }) => `  ${flag} ${says}${initial && ` (default: ${initial})`}`,
+  const rows = configRows().map(({ flag, says, initial }) =>
+    wrapped(`  ${flag.padEnd(30)} `, `${says}${initial && ` (default: ${initial})`}`),
   );
-  return `\nSettings, each also as LONGSHORE_… in the environment or in the JSON file of --config:\n${rows.join('\n')}`;
+  const head = 'Settings, each also as LONGSHORE_… in the environment or in the JSON file of --config FILE:';
+  return `\n${head}\n${rows.join('\n')}\n\nTheir rules are in docs/reference/configuration.md.`;
+}
+
+/** Puts `text` behind `head`, in lines of at most 100 characters. */
+function wrapped(head: string, text: string): string {
+  const lines = [head];
+  for (const word of text.split(' ')) {
+    const line = lines.at(-1) ?? '';
+    if (line.length + word.length < 100)
+      lines[lines.length - 1] = line.endsWith(' ') ? line + word : `${line} ${word}`;
+    else lines.push(' '.repeat(head.length) + word);
+  }
+  return lines.join('\n');
 }
 
 function program(): Command {
   const top = new Command('longshore')
+    .version(packageJson.version)
+    // `push --version` is the version of a package.
+    .enablePositionalOptions()
     .description(
       'Runs the scripts of a deployment server next to a shared volume, and says truthfully how each ended.',
     )
@@ -127,14 +183,14 @@ function addRun(top: Command): void {
     .argument('[script]', 'file with the script')
     .argument('[arguments...]', 'arguments of the script; put -- in front of those that begin with a dash')
     .option('--body <text>', 'the script itself instead of a file')
-    .option('--package <id@version>', 'package that the script gets (repeatable)', collect, [])
-    .option('--file <path=local>', 'file in the working directory of the script (repeatable)', collect, [])
-    .option('--var <name=value>', 'variable, as environment variable of the script (repeatable)', collect, [])
+    .option('--package <id@version>', 'package that the script gets (repeatable)', collect)
+    .option('--file <path=local>', 'file in the working directory of the script (repeatable)', collect)
+    .option('--var <name=value>', 'variable, as environment variable of the script (repeatable)', collect)
+    .option('--secret <name=file>', 'sensitive variable, its value read from a file (repeatable)', collect)
     .option(
-      '--secret <name=file>',
-      'sensitive variable, its value read from a file (repeatable)',
+      '--secret-env <name[=variable]>',
+      'sensitive variable, its value taken from the environment (repeatable)',
       collect,
-      [],
     )
     .option('--isolation <name>', 'run alone among the scripts of this name')
     .option('--isolation-timeout <seconds>', 'longest wait for that', count)
@@ -143,18 +199,14 @@ function addRun(top: Command): void {
     .option('--ticket <ticket>', 'name of this run; the same name again finds the same run')
     .option('--keep', 'leave the finished script on the volume')
     .option('--json', 'write every piece of news as a line of JSON')
-    .action(
-      (script: string | undefined, rest: string[], options: Connection & Omit<RunArguments, 'arguments'>) => {
-        const given =
-          options.body === undefined
-            ? { script, arguments: rest }
-            : { arguments: bodyArguments(script, rest) };
-        const interrupts = (interrupted: () => void): void => void process.on('SIGINT', interrupted);
-        return withClient(options, (client) =>
-          runCommand(client, { ...options, ...given }, { terminal, interrupts }),
-        );
-      },
-    );
+    .action((script: string | undefined, rest: string[], options: Connection & RunOptions) => {
+      const given =
+        options.body === undefined ? { script, arguments: rest } : { arguments: bodyArguments(script, rest) };
+      const interrupts = (interrupted: () => void): void => void process.on('SIGINT', interrupted);
+      return withClient(options, (client) =>
+        runCommand(client, { ...NO_LISTS, ...options, ...given }, { terminal, interrupts, environmentValue }),
+      );
+    });
 }
 
 /** With --body there is no script file, so the first word is an argument too. */
@@ -195,6 +247,16 @@ function addScriptCommands(top: Command): void {
         cancelCommand(client, { ticket, wait: options.wait ?? false }, terminal),
       ),
     );
+  withConnection(top.command('artifacts'))
+    .description('list what a finished script left, or write one of its files to stdout')
+    .argument('<ticket>')
+    .argument('[name]', 'a file of the list')
+    .option('--json', 'write lines of JSON')
+    .action((ticket: string, name: string | undefined, options: Connection & { json?: boolean }) =>
+      withClient(options, (client) =>
+        artifactsCommand(client, { ticket, name, json: options.json ?? false }, terminal),
+      ),
+    );
   withConnection(top.command('complete'))
     .description('remove what a finished script left')
     .argument('<ticket>')
@@ -203,13 +265,26 @@ function addScriptCommands(top: Command): void {
     );
 }
 
+/** Says an error as one sentence that a person can act on, and returns the exit code. */
+function told(error: unknown): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : FAILURES.REQUEST_INVALID.exit;
+  if (error instanceof Fault) {
+    process.stderr.write(`longshore: ${error.message} (${error.code})\n`);
+    return FAILURES[error.code].exit;
+  }
+  process.stderr.write(
+    `longshore: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`,
+  );
+  return FAILURES.AGENT_FAILED.exit;
+}
+
+process.stdout.on('error', (error: Error) => {
+  // `longshore logs … | head`: nobody reads any more. The script goes on.
+  if ('code' in error && error.code === 'EPIPE') process.exit(BROKEN_PIPE);
+  throw error;
+});
 try {
   await program().parseAsync(process.argv);
 } catch (error) {
-  if (error instanceof CommanderError)
-    process.exitCode = error.exitCode === 0 ? 0 : FAILURES.REQUEST_INVALID.exit;
-  else if (error instanceof Fault) {
-    process.stderr.write(`longshore: ${error.message} (${error.code})\n`);
-    process.exitCode = FAILURES[error.code].exit;
-  } else throw error;
+  process.exitCode = told(error);
 }

@@ -2,7 +2,9 @@ import { Agent as HttpAgent } from 'node:http';
 import { Agent as HttpsAgent } from 'node:https';
 import type { IncomingMessage } from 'node:http';
 import type { Readable } from 'node:stream';
+import { setTimeout as pause } from 'node:timers/promises';
 import { reprDigestFor, type Sha256 } from '../protocol/digest.ts';
+import { FAILURES } from '../protocol/failure-table.ts';
 import { Fault } from '../protocol/fault.ts';
 import type { ScriptRequest } from '../protocol/script-request.ts';
 import type { JournalLine, Outcome, ScriptStatus } from '../protocol/script-status.ts';
@@ -10,6 +12,7 @@ import type { ScriptState } from '../protocol/script-state.ts';
 import { drain, exchange, jsonOf, type Call, type Reply } from './exchange.ts';
 import { retrying } from './retry.ts';
 
+export { parseSha256, sha256Of, type Sha256 } from '../protocol/digest.ts';
 export { Fault } from '../protocol/fault.ts';
 export type { ScriptRequest } from '../protocol/script-request.ts';
 export type { JournalLine, Outcome, ScriptStatus } from '../protocol/script-status.ts';
@@ -20,20 +23,27 @@ export interface ClientOptions {
   readonly token: string;
   /** A call without an answer after this long is given up. @default 30000 */
   readonly timeoutMs?: number;
-  /** How long idempotent calls are repeated while the agent is away or says `later`. @default 120000 */
+  /** How long a call is repeated while the agent is away or says "not now". @default 120000 */
   readonly retryForMs?: number;
+  /** The same while a script is followed, which outlives its agent. @default 600000 */
+  readonly followForMs?: number;
+  /** Told before a call is tried again. */
+  readonly retried?: (fault: Fault, pauseMs: number) => void;
 }
 
-/** What to push: its digest is known before, so that bytes that are there already are not sent. */
-export interface Push {
-  readonly id: string;
-  readonly version: string;
-  /** Its extension becomes that of the package's file. */
-  readonly fileName: string;
+/** Bytes to push: their digest is known before, so that those that are there already are not sent. */
+export interface BlobPush {
   readonly digest: Sha256;
   readonly size: number;
   /** Opens the bytes anew; called once for every attempt. */
   readonly open: () => Readable;
+}
+
+export interface PackagePush extends BlobPush {
+  readonly id: string;
+  readonly version: string;
+  /** Its extension becomes that of the package's file. */
+  readonly fileName: string;
 }
 
 export type Pushed = 'created' | 'same' | 'there-already';
@@ -45,6 +55,8 @@ export type ScriptNews =
   | { readonly type: 'outcome'; readonly outcome: Outcome };
 
 const LONG_POLL_SECONDS = 25;
+/** Between two looks at an agent that does not wait, because it may not or because it stops. */
+const SHORTEST_LOOK_MS = 250;
 
 /**
  * Talks to one agent. Every call may be repeated, and is, while the agent is away: nothing is done twice by it.
@@ -56,38 +68,31 @@ export class LongshoreClient {
   readonly #token: string;
   readonly #timeoutMs: number;
   readonly #retryForMs: number;
+  readonly #followForMs: number;
+  readonly #retried: ClientOptions['retried'];
   readonly #connections: HttpAgent;
 
-  constructor({ url, token, timeoutMs = 30_000, retryForMs = 120_000 }: ClientOptions) {
+  /** @throws {TypeError} for a `url` that is none. */
+  constructor(options: ClientOptions) {
+    const { url, token, timeoutMs = 30_000, retryForMs = 120_000, followForMs = 600_000, retried } = options;
     this.#base = new URL(url);
     this.#token = token;
     this.#timeoutMs = timeoutMs;
     this.#retryForMs = retryForMs;
+    this.#followForMs = followForMs;
+    this.#retried = retried;
     this.#connections = new (this.#base.protocol === 'https:' ? HttpsAgent : HttpAgent)({ keepAlive: true });
   }
 
   /** Makes sure that the agent has a package; sends nothing where it has it. */
-  async push(push: Push, signal?: AbortSignal): Promise<Pushed> {
+  async push(push: PackagePush, signal?: AbortSignal): Promise<Pushed> {
     const path = `/v1/packages/${encodeURIComponent(push.id)}/${encodeURIComponent(push.version)}`;
-    const reprDigest = reprDigestFor(push.digest);
-    return this.#retrying(signal, async () => {
-      const known = await this.#digestOf(path, signal);
-      if (known === reprDigest) return 'there-already';
-      const body = push.open();
-      const reply = await this.#call('PUT', `${path}?filename=${encodeURIComponent(push.fileName)}`, {
-        body,
-        headers: {
-          'content-type': 'application/octet-stream',
-          'content-length': String(push.size),
-          'repr-digest': reprDigest,
-        },
-        // A large body takes as long as it takes; the agent ends one that stalls.
-        timeoutMs: undefined,
-        signal,
-      });
-      drain(reply);
-      return reply.status === 201 ? 'created' : 'same';
-    });
+    return this.#upload(path, `?filename=${encodeURIComponent(push.fileName)}`, { ...push, signal });
+  }
+
+  /** Makes sure that the agent has bytes that a script names by their digest; sends nothing where it has them. */
+  async pushBlob(push: BlobPush, signal?: AbortSignal): Promise<Pushed> {
+    return this.#upload(`/v1/blobs/sha256/${push.digest}`, '', { ...push, signal });
   }
 
   /** Starts a script, or finds it started with the same body. */
@@ -101,20 +106,23 @@ export class LongshoreClient {
     query: { after?: string; waitSeconds?: number; signal?: AbortSignal } = {},
   ): Promise<ScriptStatus> {
     const { after = 's0.a0', waitSeconds = 0, signal } = query;
-    const path = `${scriptPath(ticket)}?after=${encodeURIComponent(after)}&wait=${waitSeconds}`;
-    return this.#status('GET', path, { signal, timeoutMs: this.#timeoutMs + waitSeconds * 1000 });
+    return this.#look(ticket, { after, waitSeconds, signal });
   }
 
-  /** Follows a script to its outcome, through restarts of the agent: nothing is lost, nothing comes twice. */
+  /**
+   * Follows a script to its outcome, through restarts of the agent: nothing is lost, nothing comes twice.
+   *
+   * @throws {Fault} AGENT_UNREACHABLE when the agent is away for longer than `followForMs`, or `signal` aborts.
+   */
   async *follow(ticket: string, after = 's0.a0', signal?: AbortSignal): AsyncGenerator<ScriptNews> {
+    const waitSeconds = await this.#longestWait(signal);
+    const call = { signal, retryForMs: this.#followForMs };
     let cursor = after;
     let state: ScriptState | undefined;
     for (;;) {
-      const status = await this.status(ticket, {
-        after: cursor,
-        waitSeconds: LONG_POLL_SECONDS,
-        ...(signal && { signal }),
-      });
+      const lookedAt = performance.now();
+      const status = await this.#look(ticket, { after: cursor, waitSeconds, ...call });
+      const news = status.state !== state || status.journal.lines.length > 0;
       if (status.state !== state) yield { type: 'state', state: status.state };
       state = status.state;
       for (const line of status.journal.lines) yield { type: 'line', line };
@@ -123,6 +131,9 @@ export class LongshoreClient {
         yield { type: 'outcome', outcome: status.outcome };
         return;
       }
+      const restMs = SHORTEST_LOOK_MS - (performance.now() - lookedAt);
+      // Aborted while it rests: the next look fails at once and says so.
+      if (!news && restMs > 0) await pause(restMs, undefined, { signal }).catch(() => undefined);
     }
   }
 
@@ -132,7 +143,7 @@ export class LongshoreClient {
 
   /** Removes what a finished script left; its ticket never runs again. */
   async complete(ticket: string, signal?: AbortSignal): Promise<void> {
-    await this.#retrying(signal, async () =>
+    await this.#retrying({ signal }, async () =>
       drain(await this.#call('DELETE', scriptPath(ticket), { signal })),
     );
   }
@@ -145,7 +156,7 @@ export class LongshoreClient {
   /** Opens what a script left under `name`; read it to its end. */
   async artifact(ticket: string, name: string, signal?: AbortSignal): Promise<IncomingMessage> {
     const path = name.split('/').map(encodeURIComponent).join('/');
-    const reply = await this.#retrying(signal, () =>
+    const reply = await this.#retrying({ signal }, () =>
       this.#call('GET', `${scriptPath(ticket)}/artifacts/${path}`, { signal, timeoutMs: undefined }),
     );
     return reply.body;
@@ -161,15 +172,46 @@ export class LongshoreClient {
     this.#connections.destroy();
   }
 
+  async #upload(
+    path: string,
+    query: string,
+    { digest, size, open, signal }: BlobPush & { signal: AbortSignal | undefined },
+  ): Promise<Pushed> {
+    const reprDigest = reprDigestFor(digest);
+    const headers = {
+      'content-type': 'application/octet-stream',
+      'content-length': String(size),
+      'repr-digest': reprDigest,
+    };
+    return this.#retrying({ signal }, async () => {
+      if ((await this.#digestOf(path, signal)) === reprDigest) return 'there-already';
+      // A large body takes as long as it takes; the agent ends one that stalls.
+      const call = { body: open(), headers, timeoutMs: undefined, signal };
+      const reply = await this.#call('PUT', `${path}${query}`, call);
+      drain(reply);
+      return reply.status === 201 ? 'created' : 'same';
+    });
+  }
+
   async #digestOf(path: string, signal: AbortSignal | undefined): Promise<string | undefined> {
     try {
       const reply = await this.#call('HEAD', path, { signal });
       drain(reply);
       return String(reply.headers['repr-digest'] ?? '');
     } catch (error) {
-      if (error instanceof Fault && error.code === 'PACKAGE_UNKNOWN') return undefined;
+      if (error instanceof Fault && FAILURES[error.code].status === 404) return undefined;
       throw error;
     }
+  }
+
+  async #look(ticket: string, { after, waitSeconds, ...call }: Look): Promise<ScriptStatus> {
+    const path = `${scriptPath(ticket)}?after=${encodeURIComponent(after)}&wait=${waitSeconds}`;
+    return this.#status('GET', path, { ...call, timeoutMs: this.#timeoutMs + waitSeconds * 1000 });
+  }
+
+  async #longestWait(signal: AbortSignal | undefined): Promise<number> {
+    const { limits } = (await this.capabilities(signal)) as { limits?: { maxWaitSeconds?: unknown } };
+    return Math.min(LONG_POLL_SECONDS, Number(limits?.maxWaitSeconds ?? 0));
   }
 
   async #status(method: Call['method'], path: string, call: CallOptions): Promise<ScriptStatus> {
@@ -178,11 +220,15 @@ export class LongshoreClient {
   }
 
   async #json(method: Call['method'], path: string, call: CallOptions): Promise<unknown> {
-    return this.#retrying(call.signal, async () => jsonOf(await this.#call(method, path, call)));
+    return this.#retrying(call, async () => jsonOf(await this.#call(method, path, call)));
   }
 
-  async #retrying<T>(signal: AbortSignal | undefined, call: () => Promise<T>): Promise<T> {
-    return retrying({ forMs: this.#retryForMs, signal: signal ?? new AbortController().signal }, call);
+  async #retrying<T>(
+    { signal, retryForMs = this.#retryForMs }: Pick<CallOptions, 'signal' | 'retryForMs'>,
+    call: () => Promise<T>,
+  ): Promise<T> {
+    const rule = { forMs: retryForMs, signal: signal ?? new AbortController().signal, told: this.#retried };
+    return retrying(rule, call);
   }
 
   async #call(method: Call['method'], path: string, options: CallOptions): Promise<Reply> {
@@ -205,11 +251,17 @@ export class LongshoreClient {
   }
 }
 
+interface Look extends CallOptions {
+  readonly after: string;
+  readonly waitSeconds: number;
+}
+
 interface CallOptions {
   readonly body?: string | Readable;
   readonly headers?: Readonly<Record<string, string>>;
   readonly signal?: AbortSignal | undefined;
   readonly timeoutMs?: number | undefined;
+  readonly retryForMs?: number;
 }
 
 function scriptPath(ticket: string): string {

@@ -1,6 +1,7 @@
 import {
   request as httpRequest,
   type Agent,
+  type ClientRequest,
   type IncomingHttpHeaders,
   type IncomingMessage,
 } from 'node:http';
@@ -18,6 +19,8 @@ export interface Call {
   readonly body?: string | Readable;
   readonly signal: AbortSignal;
   readonly connections: Agent;
+  /** How long to wait for "continue" before a body is sent without it. @default 5000 */
+  readonly continueDeadlineMs?: number;
 }
 
 export interface Reply {
@@ -25,8 +28,6 @@ export interface Reply {
   readonly headers: IncomingHttpHeaders;
   readonly body: IncomingMessage;
 }
-
-const CONTINUE_DEADLINE_MS = 5000;
 
 /**
  * Makes one call and returns the head of its answer; the body is still to be read.
@@ -43,14 +44,15 @@ export async function exchange(call: Call): Promise<Reply> {
   throw await problemOf(call, reply);
 }
 
-/** Reads an answer whole, as JSON. */
+/** Reads an answer whole, as JSON. @throws {Fault} AGENT_UNREACHABLE where it breaks off or is something else. */
 export async function jsonOf(reply: Reply): Promise<unknown> {
-  const text = await readText(reply.body);
+  let text = '';
   try {
+    text = await readText(reply.body);
     return JSON.parse(text) as unknown;
   } catch (error) {
-    const message = `the agent answered ${reply.status} with something that is not JSON: ${text.slice(0, 200)}`;
-    throw new Fault('AGENT_UNREACHABLE', message, { cause: error });
+    const seen = text === '' ? 'broke off' : `is not JSON: ${text.slice(0, 200)}`;
+    throw new Fault('AGENT_UNREACHABLE', `the answer ${reply.status} of the agent ${seen}`, { cause: error });
   }
 }
 
@@ -59,7 +61,8 @@ export function drain(reply: Reply): void {
   reply.body.resume();
 }
 
-async function answerTo({ method, url, headers, body, signal, connections }: Call): Promise<Reply> {
+async function answerTo(call: Call): Promise<Reply> {
+  const { method, url, headers, body, signal, connections, continueDeadlineMs = 5000 } = call;
   const streamed = body !== undefined && typeof body !== 'string';
   const make = url.protocol === 'https:' ? httpsRequest : httpRequest;
   return new Promise<Reply>((resolve, reject) => {
@@ -77,22 +80,43 @@ async function answerTo({ method, url, headers, body, signal, connections }: Cal
       resolve({ status: message.statusCode ?? 0, headers: message.headers, body: message });
     });
     if (!streamed) return void sent.end(body);
-    body.on('error', (error) => sent.destroy(error));
-    const send = (): void => {
-      clearTimeout(impatient);
-      body.pipe(sent);
-    };
-    // Some proxies never pass the "continue" on. Source: RFC 9110 §10.1.1, a client must not wait for ever.
-    const impatient = setTimeout(send, CONTINUE_DEADLINE_MS);
-    sent.once('continue', send);
-    sent.once('close', () => clearTimeout(impatient));
-    // A final answer instead of "continue" refuses the body: nothing of it is read.
-    sent.once('response', () => {
-      clearTimeout(impatient);
-      body.destroy();
+    body.on('error', (error) => {
+      reject(unreadable(error));
+      sent.destroy();
     });
-    sent.flushHeaders();
+    sendWhenAsked(sent, body, continueDeadlineMs);
   });
+}
+
+/** Sends a body when the agent asks for it, and nothing of it where an answer comes instead. */
+function sendWhenAsked(sent: ClientRequest, body: Readable, deadlineMs: number): void {
+  let decided = false;
+  const decide = (what: () => void): void => {
+    clearTimeout(impatient);
+    if (!decided) what();
+    decided = true;
+  };
+  const send = (): void => decide(() => body.pipe(sent));
+  // Some proxies never pass the "continue" on. Source: RFC 9110 §10.1.1, a client must not wait for ever.
+  const impatient = setTimeout(send, deadlineMs);
+  sent.once('continue', send);
+  sent.once('response', (message) => {
+    // An answer ends the matter, also one that comes while the body is on its way; nobody can use this connection again.
+    decide(() => undefined);
+    body.destroy();
+    message.once('close', () => {
+      if (!sent.writableEnded) sent.destroy();
+    });
+  });
+  sent.once('close', () => {
+    decide(() => undefined);
+    body.destroy();
+  });
+  sent.flushHeaders();
+}
+
+function unreadable(error: Error): Fault {
+  return new Fault('REQUEST_INVALID', `cannot read what is to be sent: ${error.message}`, { cause: error });
 }
 
 function unreachable(url: URL, error: Error): Fault {

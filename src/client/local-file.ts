@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { createReadStream, type ReadStream } from 'node:fs';
-import { open, readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import type { Sha256 } from '../protocol/digest.ts';
 import { Fault } from '../protocol/fault.ts';
 
@@ -39,24 +39,6 @@ export async function localText(path: string): Promise<string> {
     return await readFile(path, 'utf8');
   } catch (error) {
     throw unreadable(path, error);
-  }
-}
-
-/** Writes a stream to a new file. @throws {Fault} REQUEST_INVALID when it exists or cannot be written. */
-export async function saveNew(path: string, source: AsyncIterable<Buffer>): Promise<void> {
-  try {
-    const file = await open(path, 'wx');
-    try {
-      for await (const chunk of source) await file.writeFile(chunk);
-    } finally {
-      await file.close();
-    }
-  } catch (error) {
-    throw new Fault(
-      'REQUEST_INVALID',
-      `cannot write ${path}: ${error instanceof Error ? error.message : String(error)}`,
-      { cause: error },
-    );
   }
 }
 

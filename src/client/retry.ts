@@ -7,13 +7,25 @@ export interface RetryRule {
   /** How long to go on trying, in all. */
   readonly forMs: number;
   readonly signal: AbortSignal;
+  /** Told before each pause. */
+  readonly told?: ((fault: Fault, pauseMs: number) => void) | undefined;
 }
 
 const FIRST_PAUSE_MS = 200;
 const LONGEST_PAUSE_MS = 5000;
 
+/** Answers that say "not now": a timeout of the body, too much at once, not able to for the moment. */
+const NOT_NOW: ReadonlySet<number | null> = new Set([408, 429, 503]);
+
+/** Tells whether the same call may go well by itself, soon. */
+export function isPassing(error: unknown): error is Fault {
+  if (!(error instanceof Fault)) return false;
+  const { retry, status } = FAILURES[error.code];
+  return error.code === 'AGENT_UNREACHABLE' || (retry === 'later' && NOT_NOW.has(status));
+}
+
 /**
- * Repeats an idempotent call while its Fault says `later`, with pauses that double, jitter, and heed Retry-After.
+ * Repeats an idempotent call while it fails in a way that passes, with pauses that double, jitter, and heed Retry-After.
  *
  * @throws {Fault} the last one when it says anything else, when the time is over, or when `signal` aborts.
  */
@@ -25,7 +37,8 @@ export async function retrying<T>(rule: RetryRule, call: () => Promise<T>): Prom
     } catch (error) {
       const pauseMs = pauseBefore(attempt, error);
       const over = rule.signal.aborted || performance.now() + pauseMs > until;
-      if (!(error instanceof Fault) || FAILURES[error.code].retry !== 'later' || over) throw error;
+      if (!isPassing(error) || over) throw error;
+      rule.told?.(error, pauseMs);
       // Aborted while it sleeps: the next attempt fails at once and says so.
       await pause(pauseMs, undefined, { signal: rule.signal }).catch(() => undefined);
     }

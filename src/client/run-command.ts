@@ -3,10 +3,10 @@ import { constants } from 'node:os';
 import { buffer } from 'node:stream/consumers';
 import { FAILURES } from '../protocol/failure-table.ts';
 import { Fault } from '../protocol/fault.ts';
-import type { ScriptRequest } from '../protocol/script-request.ts';
+import type { ScriptFile, ScriptRequest } from '../protocol/script-request.ts';
 import type { LongshoreClient, Outcome } from './client.ts';
 import { localFile, localText } from './local-file.ts';
-import { say, showLine, type Terminal } from './terminal.ts';
+import { say, showJson, showLine, type Terminal } from './terminal.ts';
 
 /** What `longshore run` was told. */
 export interface RunArguments {
@@ -17,6 +17,7 @@ export interface RunArguments {
   readonly file: readonly string[];
   readonly var: readonly string[];
   readonly secret: readonly string[];
+  readonly secretEnv: readonly string[];
   readonly isolation?: string | undefined;
   readonly isolationTimeout?: number | undefined;
   readonly deadline?: number | undefined;
@@ -26,10 +27,18 @@ export interface RunArguments {
   readonly json?: boolean | undefined;
 }
 
-/** Calls `interrupted` for every ^C. */
-export type Interrupts = (interrupted: () => void) => void;
+/** What a run takes from the process around it. */
+export interface RunSurroundings {
+  readonly terminal: Terminal;
+  /** Calls `interrupted` for every ^C. */
+  readonly interrupts: (interrupted: () => void) => void;
+  readonly environmentValue: (name: string) => string | undefined;
+}
 
-const MAX_INLINE_BYTES = 1 << 20;
+/** Files beyond it are pushed as blobs, which are there already when the run is repeated. */
+const MAX_INLINE_BYTES = 1 << 18;
+/** What a shell says of a command that ^C ended. */
+const INTERRUPTED = 130;
 
 /**
  * Starts a script, shows its journal, and returns the exit code that the command leaves with: the script's own, 128
@@ -40,28 +49,32 @@ const MAX_INLINE_BYTES = 1 << 20;
 export async function runCommand(
   client: LongshoreClient,
   run: RunArguments,
-  { terminal, interrupts }: { terminal: Terminal; interrupts: Interrupts },
+  { terminal, interrupts, environmentValue }: RunSurroundings,
 ): Promise<number> {
   const ticket = run.ticket ?? randomUUID();
-  const request = await requestFor(run);
+  const request = await requestFor(client, run, environmentValue);
   const leaving = new AbortController();
   let cancelling: Promise<unknown> | undefined;
   interrupts(() => {
     if (cancelling) return leaving.abort();
     say(terminal, `cancelling ${ticket}; ^C again leaves it to the agent`);
     cancelling = client
-      .cancel(ticket)
+      .cancel(ticket, leaving.signal)
       .catch((error: unknown) => say(terminal, `cannot cancel: ${String(error)}`));
   });
-  await client.start(ticket, request, leaving.signal);
-  if (!run.json) say(terminal, `started ${ticket}`);
-  const outcome = await showScript(
-    client,
-    { ticket, json: run.json ?? false, signal: leaving.signal },
-    terminal,
-  );
-  if (!run.keep) await client.complete(ticket);
-  return exitCodeFor(outcome);
+  try {
+    const { signal } = leaving;
+    await client.start(ticket, request, signal);
+    if (!run.json) say(terminal, `started ${ticket}`);
+    const outcome = await showScript(client, { ticket, json: run.json ?? false, signal }, terminal);
+    if (!run.keep) await client.complete(ticket);
+    return exitCodeFor(outcome);
+  } catch (error) {
+    // Leaving ends the call that waits, with an error of that call.
+    if (!leaving.signal.aborted) throw error;
+    say(terminal, `left ${ticket} to the agent; longshore logs --follow ${ticket} finds it`);
+    return INTERRUPTED;
+  }
 }
 
 /** Shows a script's journal to its end and its outcome; with `json` each piece of news as a line of JSON. */
@@ -71,8 +84,8 @@ export async function showScript(
   terminal: Terminal,
 ): Promise<Outcome> {
   for await (const news of client.follow(ticket, 's0.a0', signal)) {
-    if (json) terminal.out.write(`${JSON.stringify({ ticket, ...news })}\n`);
-    else if (news.type === 'line') showLine(terminal, news.line);
+    if (json) await showJson(terminal, { ticket, ...news });
+    else if (news.type === 'line') await showLine(terminal, news.line);
     if (news.type !== 'outcome') continue;
     if (!json) say(terminal, `${ticket}: ${news.outcome.code}: ${news.outcome.says}`);
     return news.outcome;
@@ -90,7 +103,11 @@ export function exitCodeFor({ code, exitCode, signal }: Outcome): number {
   return FAILURES[code].exit;
 }
 
-async function requestFor(run: RunArguments): Promise<ScriptRequest> {
+async function requestFor(
+  client: LongshoreClient,
+  run: RunArguments,
+  environmentValue: RunSurroundings['environmentValue'],
+): Promise<ScriptRequest> {
   const body = run.body ?? (run.script === undefined ? undefined : await localText(run.script));
   if (body === undefined)
     throw new Fault('REQUEST_INVALID', 'say what to run: a script file, or --body TEXT');
@@ -98,12 +115,16 @@ async function requestFor(run: RunArguments): Promise<ScriptRequest> {
     language: 'bash',
     body,
     arguments: run.arguments,
-    files: await filesFor(run.file),
+    files: await filesFor(client, run.file),
     packages: run.package.map((text) => {
       const [id, version] = pairOf(text, '@', '--package takes ID@VERSION');
       return { id, version };
     }),
-    variables: [...run.var.map(plainVariable), ...(await Promise.all(run.secret.map(secretVariable)))],
+    variables: [
+      ...run.var.map(plainVariable),
+      ...(await Promise.all(run.secret.map(secretVariable))),
+      ...run.secretEnv.map((text) => secretFrom(text, environmentValue)),
+    ],
     ...(run.isolation !== undefined && { isolation: isolationFor(run.isolation, run.isolationTimeout) }),
     ...(run.deadline !== undefined && { deadlineSeconds: run.deadline }),
     ...(run.grace !== undefined && { graceSeconds: run.grace }),
@@ -117,19 +138,19 @@ function isolationFor(
   return { level: 'full', name, ...(timeoutSeconds !== undefined && { timeoutSeconds }) };
 }
 
-async function filesFor(named: readonly string[]): Promise<NonNullable<ScriptRequest['files']>> {
-  const files: { path: string; content: string; encoding: 'base64' }[] = [];
-  let total = 0;
+async function filesFor(client: LongshoreClient, named: readonly string[]): Promise<ScriptFile[]> {
+  const files: ScriptFile[] = [];
+  let inlineBytes = 0;
   for (const text of named) {
     const [path, source] = pairOf(text, '=', '--file takes PATH=LOCALFILE');
     const file = await localFile(source);
-    total += file.size;
-    if (total > MAX_INLINE_BYTES) {
-      const rule = `files given with --file may have ${MAX_INLINE_BYTES} bytes together; push ${source} as a package`;
-      throw new Fault('BODY_TOO_LARGE', rule);
+    if (inlineBytes + file.size > MAX_INLINE_BYTES) {
+      await client.pushBlob(file);
+      files.push({ path, digest: `sha256:${file.digest}` });
+    } else {
+      inlineBytes += file.size;
+      files.push({ path, content: (await buffer(file.open())).toString('base64'), encoding: 'base64' });
     }
-    const content = (await buffer(file.open())).toString('base64');
-    files.push({ path, content, encoding: 'base64' });
   }
   return files;
 }
@@ -143,6 +164,20 @@ function plainVariable(text: string): { name: string; value: string } {
 async function secretVariable(text: string): Promise<{ name: string; value: string; sensitive: boolean }> {
   const [name, file] = pairOf(text, '=', '--secret takes NAME=FILE');
   return { name, value: (await localText(file)).replace(/\r?\n$/, ''), sensitive: true };
+}
+
+/** NAME, or NAME=VARIABLE where the variable of the environment is called otherwise. */
+function secretFrom(
+  text: string,
+  environmentValue: RunSurroundings['environmentValue'],
+): { name: string; value: string; sensitive: boolean } {
+  const [name, variable] = text.includes('=')
+    ? pairOf(text, '=', '--secret-env takes NAME=VARIABLE')
+    : [text, text];
+  const value = environmentValue(variable);
+  if (value === undefined)
+    throw new Fault('REQUEST_INVALID', `--secret-env ${text}: the environment has no ${variable}`);
+  return { name, value, sensitive: true };
 }
 
 function pairOf(text: string, separator: string, rule: string): [string, string] {

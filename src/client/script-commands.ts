@@ -1,6 +1,7 @@
+import { pipeline } from 'node:stream/promises';
 import type { LongshoreClient } from './client.ts';
 import { exitCodeFor, showScript } from './run-command.ts';
-import { say, showLine, type Terminal } from './terminal.ts';
+import { say, showJson, showLine, type Terminal } from './terminal.ts';
 
 /** Shows the lines that are there, or follows the script to its outcome and leaves with its exit code. */
 export async function logsCommand(
@@ -12,8 +13,7 @@ export async function logsCommand(
   for (let after = 's0.a0', more = true; more;) {
     const { journal } = await client.status(ticket, { after });
     for (const line of journal.lines) {
-      if (json) terminal.out.write(`${JSON.stringify({ ticket, type: 'line', line })}\n`);
-      else showLine(terminal, line);
+      await (json ? showJson(terminal, { ticket, type: 'line', line }) : showLine(terminal, line));
     }
     // The first page may hold the agent's lines only; an empty one is the end.
     more = journal.lines.length > 0;
@@ -29,7 +29,7 @@ export async function statusCommand(
   terminal: Terminal,
 ): Promise<number> {
   const { state, outcome, labels } = await client.status(ticket);
-  if (json) terminal.out.write(`${JSON.stringify({ ticket, state, outcome, labels })}\n`);
+  if (json) await showJson(terminal, { ticket, state, outcome, labels });
   else terminal.out.write(`${ticket}  ${state}${outcome ? `  ${outcome.code}: ${outcome.says}` : ''}\n`);
   return 0;
 }
@@ -54,5 +54,22 @@ export async function completeCommand(
 ): Promise<number> {
   await client.complete(ticket);
   say(terminal, `${ticket} is completed; its ticket never runs again`);
+  return 0;
+}
+
+/** Lists what a finished script left, or writes one of its files to stdout. */
+export async function artifactsCommand(
+  client: LongshoreClient,
+  { ticket, name, json }: { ticket: string; name: string | undefined; json: boolean },
+  terminal: Terminal,
+): Promise<number> {
+  if (name !== undefined) {
+    await pipeline(await client.artifact(ticket, name), terminal.out, { end: false });
+    return 0;
+  }
+  for (const artifact of await client.artifacts(ticket)) {
+    if (json) await showJson(terminal, { ticket, ...artifact });
+    else terminal.out.write(`${String(artifact.size).padStart(12)}  ${artifact.name}\n`);
+  }
   return 0;
 }
