@@ -3,6 +3,10 @@ import type { VolumeFiles } from './volume-files.ts';
 const MAX_QUEUE_BYTES = 8 * 1024 * 1024;
 /** IOV_MAX of Linux: so many buffers one writev(2) takes. */
 const MAX_BATCH_FRAMES = 1024;
+/** Between two batches: each costs a network file system several round trips. */
+const PAUSE_MS = 100;
+/** With so much in the queue there is no pause. */
+const HURRY_BYTES = 1024 * 1024;
 const RETRY_MS = 500;
 
 /**
@@ -22,7 +26,10 @@ export class VolumeJournal {
   #written = 0;
   #dropped = 0;
   #pump: Promise<void> | undefined;
-  readonly #ending = Promise.withResolvers<'ending'>();
+  #isEnding = false;
+  #wake = (): void => undefined;
+  /** It pauses after a success; a volume that failed is not asked more often for being behind. */
+  #canHurry = false;
 
   constructor(files: VolumeFiles, path: string) {
     this.#files = files;
@@ -36,12 +43,14 @@ export class VolumeJournal {
     }
     this.#queue.push(frame);
     this.#queuedBytes += frame.length;
+    if (this.#canHurry && this.#queuedBytes > HURRY_BYTES) this.#wake();
     this.#pump ??= this.#drain().finally(() => (this.#pump = undefined));
   }
 
   /** Writes what is queued, makes all durable, and returns how many frames the file does not have. Takes no more. */
   async settle(): Promise<number> {
-    this.#ending.resolve('ending');
+    this.#isEnding = true;
+    this.#wake();
     await this.#pump;
     const missing = this.#dropped + this.#queue.length;
     if (this.#written === 0) return missing;
@@ -61,32 +70,41 @@ export class VolumeJournal {
 
   async #drain(): Promise<void> {
     while (this.#queue.length > 0) {
-      // All that has gathered: where the volume is slow, fewer and larger writes catch up.
-      const batch = this.#queue.slice(0, MAX_BATCH_FRAMES);
-      try {
-        await this.#files.writeAt(this.#path, batch, this.#position);
-      } catch {
-        // Full, read-only, away or hung: the frames stay in the queue. At the end, what stays there is counted.
-        if (await this.#isOver()) return;
-        continue;
-      }
-      this.#queue.splice(0, batch.length);
-      const bytes = batch.reduce((sum, frame) => sum + frame.length, 0);
-      this.#queuedBytes -= bytes;
-      this.#position += bytes;
-      this.#written += batch.length;
+      const isWritten = await this.#writeBatch();
+      // What fails now stays in the queue, and is counted there.
+      if (this.#isEnding && !isWritten) return;
+      if (!isWritten) await this.#sleep(RETRY_MS);
+      else if (this.#queuedBytes < HURRY_BYTES) await this.#sleep(PAUSE_MS);
     }
   }
 
-  /** Waits before the next try, and until no call hangs any more: each would take another thread. */
-  async #isOver(): Promise<boolean> {
-    for (;;) {
-      const pause = Promise.withResolvers<'pause'>();
-      const timer = setTimeout(() => pause.resolve('pause'), RETRY_MS);
-      const first = await Promise.race([this.#ending.promise, pause.promise]);
-      clearTimeout(timer);
-      if (first === 'ending') return true;
-      if (this.#files.overdue === 0) return false;
+  /** Writes all that has gathered: where the volume is slow, fewer and larger writes catch up. */
+  async #writeBatch(): Promise<boolean> {
+    // While a call hangs, another one would only take another thread.
+    if (this.#files.overdue > 0) return false;
+    const batch = this.#queue.slice(0, MAX_BATCH_FRAMES);
+    try {
+      await this.#files.writeAt(this.#path, batch, this.#position);
+    } catch {
+      // Full, read-only, away or hung: the same bytes are tried again at the same place.
+      return false;
     }
+    const bytes = batch.reduce((sum, frame) => sum + frame.length, 0);
+    this.#queue.splice(0, batch.length);
+    this.#queuedBytes -= bytes;
+    this.#position += bytes;
+    this.#written += batch.length;
+    return true;
+  }
+
+  async #sleep(ms: number): Promise<void> {
+    if (this.#isEnding) return;
+    const { promise, resolve } = Promise.withResolvers<undefined>();
+    const timer = setTimeout(() => resolve(undefined), ms);
+    this.#wake = () => resolve(undefined);
+    this.#canHurry = ms === PAUSE_MS;
+    await promise;
+    this.#canHurry = false;
+    clearTimeout(timer);
   }
 }
