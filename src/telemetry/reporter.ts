@@ -93,7 +93,7 @@ export class Reporter {
       case 'settled':
         return this.#settled(event);
       case 'completed':
-        return this.#logger.info({ key: event.key }, 'a script is completed');
+        return this.#logger.info({ script: event.key }, 'a script is completed');
       case 'read':
         this.#metrics.count('longshore_journal_lines_total', {}, event.lines);
         if (event.lagSeconds !== undefined && event.lagSeconds >= 0) {
@@ -141,6 +141,6 @@ export class Reporter {
   #trouble({ key, step, error }: ScriptNews & { type: 'trouble' }): void {
     const code = error instanceof Fault ? error.code : 'AGENT_FAILED';
     this.#metrics.count('longshore_script_troubles_total', { step, code });
-    this.#logger.warn({ key, step, ...errorFields(error) }, 'a step failed and is tried again');
+    this.#logger.warn({ script: key, step, ...errorFields(error) }, 'a step failed and is tried again');
   }
 }

@@ -11,9 +11,9 @@ import { Parser } from 'tap-parser';
 import { TestLog } from './test-log.ts';
 
 const jobs = 2;
-const fileTimeoutMs = 300_000;
 /** tap names the test that hangs; the whole file is ended only when that has not happened. */
-const testTimeoutSeconds = 280;
+const testTimeoutSeconds = Number(process.env['LONGSHORE_TEST_TIMEOUT_SECONDS'] ?? 280);
+const fileTimeoutMs = (testTimeoutSeconds + 20) * 1000;
 /** These need a cluster, a mount or a quiet machine; name one to run it. */
 const onRequest = ['test/cluster', 'test/nfs', 'test/bench'];
 const stderrTailBytes = 32_768;
