@@ -29,6 +29,8 @@ export interface Reply {
   readonly body: IncomingMessage;
 }
 
+const GATEWAY: ReadonlySet<number> = new Set([502, 503, 504]);
+
 /**
  * Makes one call and returns the head of its answer; the body is still to be read.
  *
@@ -120,7 +122,9 @@ function unreadable(error: Error): Fault {
 }
 
 function unreachable(url: URL, error: Error): Fault {
-  const message = `no answer from ${url.origin}: ${error.message || error.name}`;
+  // An abort says why one level below: the time was over, or the caller wanted no more.
+  const { message: why, name } = error.cause instanceof Error ? error.cause : error;
+  const message = `no answer from ${url.origin}: ${why || name}`;
   return new Fault('AGENT_UNREACHABLE', message, { cause: error });
 }
 
@@ -130,7 +134,9 @@ async function problemOf(call: Call, reply: Reply): Promise<Fault> {
   if (call.method === 'HEAD') return headProblem(call, reply, detail);
   const problem = (await jsonOf(reply)) as Record<string, unknown> | null;
   const { code, detail: says } = problem ?? {};
-  const known = typeof code === 'string' && isFailureCode(code) ? code : 'AGENT_FAILED';
+  // Without a code of ours it is somebody in between who answers, and gateways do that when nobody is behind them.
+  const unknown = GATEWAY.has(reply.status) ? 'AGENT_UNREACHABLE' : 'AGENT_FAILED';
+  const known = typeof code === 'string' && isFailureCode(code) ? code : unknown;
   return new Fault(known, typeof says === 'string' ? says : `the agent answered ${reply.status}`, {
     detail: { ...problem, ...detail },
   });
