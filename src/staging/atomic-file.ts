@@ -68,8 +68,14 @@ export async function readOnce(
   target: string,
   maxBytes: number,
 ): Promise<Buffer | undefined> {
-  const inFolder = await volume.read(`${target}/${VALUE}`, maxBytes);
-  return inFolder ?? (await volume.read(target, maxBytes));
+  const file = await volume.openToRead(target);
+  if (file === undefined) return undefined;
+  try {
+    const { isFile } = await file.stat();
+    return isFile ? await file.readAll(maxBytes) : await volume.read(`${target}/${VALUE}`, maxBytes);
+  } finally {
+    await file.close();
+  }
 }
 
 /** Writes a new file, fsyncs and closes it; on error removes what it made. `path` must be a fresh name. */

@@ -135,18 +135,21 @@ export class UploadReceiver {
     while (this.#writeIsDue()) this.#write();
     if (this.#ended && this.#writes.size === 0) {
       this.#finish();
-    } else if (this.#batchBytes >= BATCH_BYTES || this.#options.memory.isFull) {
+    } else if (this.#isBatchFull || this.#options.memory.isFull) {
       this.#pause();
     } else {
       this.#resume();
     }
   }
 
+  get #isBatchFull(): boolean {
+    return this.#batchBytes >= BATCH_BYTES || this.#batch.length >= BATCH_CHUNKS;
+  }
+
   #writeIsDue(): boolean {
     if (this.#batchBytes === 0 || this.#writes.size >= WRITES_AT_ONCE) return false;
-    const enough = this.#batchBytes >= BATCH_BYTES || this.#batch.length >= BATCH_CHUNKS;
     // Memory is full of other uploads: write what there is, so that this one also moves.
-    return enough || this.#ended || (this.#options.memory.isFull && this.#writes.size === 0);
+    return this.#isBatchFull || this.#ended || (this.#options.memory.isFull && this.#writes.size === 0);
   }
 
   #write(): void {
@@ -220,14 +223,17 @@ export class UploadReceiver {
 
   #watchRate(): void {
     const { minBytesPerSecond, rateWindowMs } = this.#options;
-    let [bytesBefore, pausedBefore] = [0, 0];
+    let before = { at: performance.now(), bytes: 0, pausedMs: 0 };
     const timer = setInterval(() => {
-      const paused = this.#pausedMs + (this.#pausedAt === undefined ? 0 : performance.now() - this.#pausedAt);
-      const listenedSeconds = (rateWindowMs - (paused - pausedBefore)) / 1000;
-      const bytes = this.#receivedBytes - bytesBefore;
-      [bytesBefore, pausedBefore] = [this.#receivedBytes, paused];
-      if (bytes >= minBytesPerSecond * listenedSeconds || this.#ended) return;
-      const message = `${bytes} bytes arrived in ${listenedSeconds.toFixed(1)} s, and ${minBytesPerSecond} bytes/s are the minimum`;
+      const at = performance.now();
+      const pausedMs = this.#pausedMs + (this.#pausedAt === undefined ? 0 : at - this.#pausedAt);
+      const listenedMs = at - before.at - (pausedMs - before.pausedMs);
+      const bytes = this.#receivedBytes - before.bytes;
+      before = { at, bytes: this.#receivedBytes, pausedMs };
+      // A window in which we made it wait most of the time says nothing about the client.
+      const isSlow = listenedMs >= rateWindowMs / 2 && bytes < (minBytesPerSecond * listenedMs) / 1000;
+      if (!isSlow || this.#ended) return;
+      const message = `${bytes} bytes arrived in ${Math.round(listenedMs)} ms, and ${minBytesPerSecond} bytes/s are the minimum`;
       this.#fail(new Fault('UPLOAD_TOO_SLOW', message, { detail: { minBytesPerSecond } }));
     }, rateWindowMs);
     this.#cleanUp.push(() => clearInterval(timer));

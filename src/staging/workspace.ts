@@ -31,10 +31,10 @@ export interface StagedWorkspace {
 const FOLDERS_AT_ONCE = 16;
 
 /**
- * Stages a workspace under a fresh name: script, files, packages, empty out/, and last the manifest. Durable on return,
- * but for its name, which publishWorkspace gives it.
+ * Stages a workspace under a fresh name: script, files, packages, empty out/, and last the manifest. Durable on return:
+ * a record that names the folder afterwards will find it.
  *
- *   check everything ▶ reserve space ▶ folders ▶ files, each fsynced ▶ folders fsynced ▶ manifest ▶ root fsynced
+ *   check everything ▶ reserve space ▶ folders ▶ files, each fsynced ▶ manifest, folders fsynced ▶ root, work/ fsynced
  *
  * An error leaves no folder behind, unless the volume refuses its removal too: then the sweeper takes it.
  *
@@ -62,9 +62,12 @@ export async function stageWorkspace(
     await putAll(volume, placements, (path) => workspace.entry(path));
     const entries = placements.map(({ path, size, digest }) => ({ path, size, sha256: digest() }));
     const manifest = serializeManifest({ version: 1, key: plan.key, entries });
-    await inParallel([...fixed.slice(1), ...asked], FOLDERS_AT_ONCE, (folder) => volume.syncFolder(folder));
-    await writeDurable(volume, workspace.manifest, manifest);
-    await volume.syncFolder(workspace.root);
+    const inner = [...fixed.slice(1), ...asked];
+    await Promise.all([
+      inParallel(inner, FOLDERS_AT_ONCE, (folder) => volume.syncFolder(folder)),
+      writeDurable(volume, workspace.manifest, manifest),
+    ]);
+    await Promise.all([volume.syncFolder(workspace.root), volume.syncFolder(volume.layout.work)]);
     return { staging, manifestDigest: sha256Of(manifest), bytes, files: placements.length };
   } catch (error) {
     // The first error is the one to tell.
@@ -77,7 +80,8 @@ export async function stageWorkspace(
 
 /**
  * Gives a staged workspace its name. Whoever finds the ticket may call it, again and at the same time: only one
- * folder was staged for the ticket's record, so that the first rename is the only one. Durable on return.
+ * folder was staged for the ticket's record, so that the first rename is the only one. Not durable by itself, and need
+ * not be: after a power cut the folder has its old name, and whoever finds the record renames it again.
  *
  * @throws {Fault} WORKSPACE_LOST when there is neither the staged folder nor the workspace.
  */
@@ -88,7 +92,6 @@ export async function publishWorkspace(volume: Volume, staging: string, key: Scr
     const message = `there is neither the staged folder ${staging} nor the workspace ${key}`;
     throw new Fault('WORKSPACE_LOST', message, { detail: { staging, key } });
   }
-  await volume.syncFolder(volume.layout.work);
 }
 
 /** Removes a workspace with all that the script left; nothing happens where there is none. May be repeated. */
