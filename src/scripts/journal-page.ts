@@ -1,4 +1,5 @@
 import { cursorText, type Cursor } from '../protocol/cursor.ts';
+import type { StartedClaim } from '../protocol/run-order.ts';
 import type { JournalLine, JournalPage, Outcome } from '../protocol/script-status.ts';
 import { readScriptLines, type ScriptPage } from './journal-reader.ts';
 import { journalKeyOf, type ScriptRoom } from './script-room.ts';
@@ -17,6 +18,8 @@ export interface PageRead {
   readonly after: Cursor;
   readonly outcome: Outcome | undefined;
   readonly place: PlaceInWitness | undefined;
+  /** Who runs the script, where that was seen already: a claim never changes. */
+  readonly claim?: StartedClaim | undefined;
 }
 
 const MAX_PAGE_LINES = 20_000;
@@ -44,11 +47,11 @@ export async function readPage(
 async function scriptPage(
   room: ScriptRoom,
   asked: Asked,
-  { after, outcome, place }: PageRead,
+  { after, outcome, place, claim }: PageRead,
 ): Promise<ScriptPage> {
   const total = outcome?.evidence['lines'];
-  const claim = await readClaim(room.volume, asked.key);
-  const known = claim === 'unreadable' ? undefined : claim;
+  const seen = claim ?? (await readClaim(room.volume, asked.key));
+  const known = seen === 'unreadable' ? undefined : seen;
   const live = await room.executor.witness(asked.key, known);
   const volume = new VolumeWitness(room.volume, room.volume.layout.workspace(asked.key).journal);
   try {

@@ -136,10 +136,10 @@ export class ScriptBook {
   }
 
   /** Takes care of a script until it is over; nothing happens where that is so already. */
-  follow(asked: Asked): void {
+  follow(asked: Asked, isNew = false): void {
     if (this.#drivers.has(asked.key) || this.#closed.signal.aborted) return;
     if (asked.agentKeyName !== agentKeyName(this.#room.agentKey)) return;
-    const driver = new ScriptDriver(this.#room, asked, this.#closed.signal);
+    const driver = new ScriptDriver(this.#room, asked, { closed: this.#closed.signal, isNew });
     this.#drivers.set(asked.key, driver);
     const driving = driver.drive().finally(() => {
       this.#drivers.delete(asked.key);
@@ -164,7 +164,8 @@ export class ScriptBook {
     if (this.#closed.signal.aborted)
       throw new Fault('AGENT_STOPPING', 'the agent is stopping and takes no new scripts');
     if ((await this.#room.records.asked(start.key)) === undefined) this.#admit();
-    this.follow(await publishScript(this.#room, start));
+    const { asked, isNew } = await publishScript(this.#room, start);
+    this.follow(asked, isNew);
   }
 
   #admit(): void {
@@ -179,6 +180,9 @@ export class ScriptBook {
 
   async #askedOf(server: string, ticket: Ticket): Promise<Asked> {
     const key = scriptKeyFor(server, ticket);
+    // What was asked never changes, and what is followed here is neither completed nor sealed with another key.
+    const followed = this.#drivers.get(key);
+    if (followed) return followed.asked;
     const asked = await this.#room.records.asked(key);
     if (asked === undefined) throw unknownTicket(ticket);
     const tombstone = await this.#room.records.tombstone(key);
@@ -217,7 +221,8 @@ export class ScriptBook {
   async #statusNow(asked: Asked, after: Cursor): Promise<ScriptStatus> {
     // The outcome first: what is read of the journal afterwards is then the whole of it.
     const { state, outcome } = await this.#seen(asked);
-    const read = { after, outcome, place: this.#places.get(asked.key) };
+    const driver = this.#drivers.get(asked.key);
+    const read = { after, outcome, place: this.#places.get(asked.key), claim: driver?.claim };
     const { page, place } = await readPage(this.#room, asked, read);
     this.#remember(asked.key, place);
     this.#tellRead(page.lines.at(-1)?.at, page.lines.length);

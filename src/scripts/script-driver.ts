@@ -38,17 +38,25 @@ export class ScriptDriver {
   readonly #line: IsolationLine | undefined;
   readonly #wakeup = new Wakeup();
   readonly #closed: AbortSignal;
+  #isNew: boolean;
+  #claim: StartedClaim | undefined;
   #state: ScriptState = 'published';
   #launchedAt: number | undefined;
   #cancelled = false;
   #published = false;
 
-  constructor(room: ScriptRoom, asked: Asked, closed: AbortSignal) {
+  constructor(room: ScriptRoom, asked: Asked, { closed, isNew }: { closed: AbortSignal; isNew: boolean }) {
     this.#room = room;
     this.asked = asked;
     this.#closed = closed;
+    this.#isNew = isNew;
     const isOver = (key: ScriptKey): Promise<boolean> => room.records.isOver(key);
     this.#line = asked.isolation ? new IsolationLine(room.volume, asked.isolation.name, isOver) : undefined;
+  }
+
+  /** Who runs the script, once that was seen. */
+  get claim(): StartedClaim | undefined {
+    return this.#claim;
   }
 
   get state(): ScriptState {
@@ -81,6 +89,11 @@ export class ScriptDriver {
 
   async #step(): Promise<Step> {
     const { key } = this.asked;
+    if (this.#isNew) {
+      // Its record was made this moment, so there is nothing to look for; the next step looks.
+      this.#isNew = false;
+      return this.#beforeStart();
+    }
     if ((await this.#room.records.outcome(key)) !== undefined) return this.#leave();
     const claim = await readClaim(this.#room.volume, key);
     if (claim === undefined) return this.#beforeStart();
@@ -147,6 +160,7 @@ export class ScriptDriver {
   async #whileRunning(claim: StartedClaim & { by: 'runner' }): Promise<Step> {
     const { executor } = this.#room;
     const { key, graceMs, deadlineMs } = this.asked;
+    this.#claim = claim;
     this.#enter('running');
     this.#watch(claim);
     const lastMs =

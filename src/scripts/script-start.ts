@@ -16,6 +16,12 @@ export interface Start {
   readonly request: ScriptRequest;
 }
 
+/** The record of a script, and whether this call made it. */
+export interface Published {
+  readonly asked: Asked;
+  readonly isNew: boolean;
+}
+
 /**
  * Stages and publishes a script, or finds that it was published before; returns its record.
  *
@@ -24,16 +30,16 @@ export interface Start {
  *
  * @throws {Fault} TICKET_CONFLICT, TICKET_COMPLETED, and the codes of staging, after which nothing is left.
  */
-export async function publishScript(room: ScriptRoom, start: Start): Promise<Asked> {
+export async function publishScript(room: ScriptRoom, start: Start): Promise<Published> {
   const earlier = await room.records.asked(start.key);
-  if (earlier) return sameOrFault(room, start, earlier);
+  if (earlier) return { asked: await sameOrFault(room, start, earlier), isNew: false };
   const asked = await stage(room, start);
-  if (await room.records.publish(asked)) return asked;
+  if (await room.records.publish(asked)) return { asked, isNew: true };
   await removeStaged(room.volume, asked.staging);
   const winner = await room.records.asked(start.key);
   if (winner === undefined)
     throw new Fault('STORAGE_ERROR', `the record of ${start.ticket} vanished while it was published`);
-  return sameOrFault(room, start, winner);
+  return { asked: await sameOrFault(room, start, winner), isNew: false };
 }
 
 async function sameOrFault(

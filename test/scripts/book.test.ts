@@ -298,9 +298,9 @@ t.test('a claim that is only half there is given time and then told as a lost ru
 
 t.test('a workspace that is gone is named, not waited for', async (t) => {
   const { room, volume, executor } = await scene(t);
-  const asked = await publishScript(room, { key: key1, server: 'server', ticket: t1, request });
+  const { asked } = await publishScript(room, { key: key1, server: 'server', ticket: t1, request });
   await volume.removeTree(volume.layout.staging(asked.staging).root);
-  await new ScriptDriver(room, asked, new AbortController().signal).drive();
+  await new ScriptDriver(room, asked, { closed: new AbortController().signal, isNew: false }).drive();
   t.match(await room.records.outcome(key1), { code: 'WORKSPACE_LOST', category: 'staging' });
   t.equal(executor.launched.length, 0);
 });
@@ -326,7 +326,7 @@ t.test('another agent takes up what the first one left, and both may drive it', 
 
 t.test('an agent with another key neither drives a script nor reads its journal', async (t) => {
   const { room, volume } = await scene(t);
-  const asked = await publishScript(room, { key: key1, server: 'server', ticket: t1, request });
+  const { asked } = await publishScript(room, { key: key1, server: 'server', ticket: t1, request });
   const foreign = sceneOn(volume, { agentKey: randomBytes(32) });
   foreign.book.follow(asked);
   t.equal(foreign.book.isFollowed(key1), false);
@@ -434,7 +434,7 @@ t.test(
   'a sweep takes what is left over and leaves what a record names; of two agents one sweeps (invariant 13)',
   async (t) => {
     const { room, book, volume } = await scene(t);
-    const asked = await publishScript(room, { key: key1, server: 'server', ticket: t1, request });
+    const { asked } = await publishScript(room, { key: key1, server: 'server', ticket: t1, request });
     const stray = volume.layout.staging('0123456789abcdef').root;
     await volume.makeFolder(stray);
     const old = new Date(Date.now() - 48 * HOUR_MS);
