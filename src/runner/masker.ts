@@ -50,25 +50,23 @@ export class Masker {
   #release(bytes: Buffer, until: number): Buffer {
     const shown: Buffer[] = [];
     let at = 0;
-    let masked = this.#masked;
-    for (const { start, end } of this.#stretchesIn(bytes, masked)) {
+    for (const { start, end } of this.#stretchesIn(bytes)) {
       if (start >= until) break;
       if (start > at) shown.push(bytes.subarray(at, start));
-      // A stretch that begins at 0 inside what is masked goes on with one from before.
-      if (start > 0 || masked === 0) shown.push(MASK);
+      // One that begins at 0 inside what is masked goes on with one from before.
+      if (start > 0 || this.#masked === 0) shown.push(MASK);
       at = end;
     }
-    masked = Math.max(0, at - until);
     if (at < until) shown.push(bytes.subarray(at, until));
+    this.#masked = Math.max(0, Math.max(at, this.#masked) - until);
     // Copied: the chunk belongs to its reader.
     this.#held = until < bytes.length ? Buffer.from(bytes.subarray(until)) : NOTHING;
-    this.#masked = masked;
     return shown.length === 1 ? (shown[0] ?? NOTHING) : Buffer.concat(shown);
   }
 
-  /** All occurrences, joined where they overlap, in their order; `masked` bytes at the front count as one. */
-  #stretchesIn(bytes: Buffer, masked: number): Stretch[] {
-    const found: Stretch[] = masked > 0 ? [{ start: 0, end: masked }] : [];
+  /** All occurrences, joined where they overlap, in their order; what is masked at the front counts as one. */
+  #stretchesIn(bytes: Buffer): Stretch[] {
+    const found: Stretch[] = this.#masked > 0 ? [{ start: 0, end: this.#masked }] : [];
     for (const secret of this.#secrets) {
       for (let at = bytes.indexOf(secret); at >= 0; at = bytes.indexOf(secret, at + 1)) {
         found.push({ start: at, end: at + secret.length });

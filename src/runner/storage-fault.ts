@@ -30,6 +30,11 @@ export function isAbsent(error: unknown): boolean {
   return errnoOf(error) === errno.ENOENT || errnoOf(error) === errno.ENOTDIR;
 }
 
+/** Tells whether something else than a file is at the path: a folder (EISDIR), a link (ELOOP). */
+export function isNoFile(error: unknown): boolean {
+  return errnoOf(error) === errno.EISDIR || errnoOf(error) === errno.ELOOP;
+}
+
 /** Tells whether the name is taken. */
 export function isTaken(error: unknown): boolean {
   return errnoOf(error) === errno.EEXIST;

@@ -6,7 +6,7 @@ import { parseManifest, type Manifest, type ManifestEntry } from '../protocol/ma
 import type { RunOrder } from '../protocol/run-order.ts';
 import { WorkspaceLayout } from '../protocol/volume-layout.ts';
 import { patiently } from './patience.ts';
-import { isAbsent } from './storage-fault.ts';
+import { isAbsent, isNoFile } from './storage-fault.ts';
 import type { VolumeFiles } from './volume-files.ts';
 
 /** What a verification reads with and when it may stop. */
@@ -102,7 +102,11 @@ async function verifyEntry(
   entry: ManifestEntry,
   reader: EntryReader,
 ): Promise<void> {
-  const found = await orAbsent(() => digestOf(places.entry(entry.path), entry.size, reader));
+  const found = await orAbsent(() => digestOf(places.entry(entry.path), entry.size, reader)).catch(
+    (error: unknown) => {
+      throw isNoFile(error) ? mismatch(`${entry.path} is no plain file`, error) : error;
+    },
+  );
   if (found === undefined) throw mismatch(`${entry.path} is missing`);
   if (found.size !== entry.size) {
     const seen = found.size > entry.size ? 'more' : `${found.size} bytes`;
@@ -170,6 +174,6 @@ async function orAbsent<T>(work: () => Promise<T>): Promise<T | undefined> {
   }
 }
 
-function mismatch(seen: string): Fault {
-  return new Fault('STAGING_MISMATCH', seen);
+function mismatch(seen: string, cause?: unknown): Fault {
+  return new Fault('STAGING_MISMATCH', seen, { cause });
 }
