@@ -19,7 +19,7 @@ export const LAYOUT_FOLDER = 'longshore-v1';
  *     tickets/<key>/                 asked.json, cancel, outcome, tombstone, lines/
  *     isolation/<name>/<number>      the line in front of an isolation name, and <key>.mark
  *     locks/<name>                   advisory, correctness never rests on them
- *     canary/                        write probes
+ *     canary/                        write probes, and ballast for the day when the volume is full
  */
 export class VolumeLayout {
   readonly root: string;
@@ -106,6 +106,10 @@ export class VolumeLayout {
 
   get canary(): string {
     return `${this.root}/canary`;
+  }
+  /** Bytes to throw away when the volume is full. */
+  get ballast(): string {
+    return `${this.canary}/ballast`;
   }
 
   /** The folders that the agent makes at its start, parents first. */

@@ -1,6 +1,7 @@
 import type { Outcome } from '../protocol/script-status.ts';
 import { agentKeyName } from '../protocol/seal.ts';
 import type { ScriptKey } from '../protocol/ticket.ts';
+import { Ballast } from '../staging/ballast.ts';
 import type { ScriptBook } from './script-book.ts';
 import type { ScriptRoom } from './script-room.ts';
 import { Wakeup } from './wakeup.ts';
@@ -24,16 +25,19 @@ export class ScriptKeeper {
   /** Records that are over; bounded by the records on the volume, which retention bounds. */
   readonly #over = new Set<ScriptKey>();
   readonly #closed = new AbortController();
+  readonly #ballast: Ballast;
   #keeping: Promise<void> = Promise.resolve();
 
   constructor(room: ScriptRoom, book: ScriptBook, rules: KeeperRules) {
     this.#room = room;
     this.#book = book;
     this.#rules = rules;
+    this.#ballast = new Ballast(room.volume);
   }
 
   /** Looks once through all records, then again every reconcileMs; returns after the first look. */
   async start(): Promise<void> {
+    await this.#ballast.keep();
     await this.look();
     this.#keeping = this.#keep();
   }
@@ -82,6 +86,7 @@ export class ScriptKeeper {
       await pause.sleep(this.#rules.reconcileMs, this.#closed.signal);
       try {
         await this.look();
+        await this.#ballast.keep();
       } catch (error) {
         this.#room.observe({ type: 'trouble', key: undefined, step: 'reconcile', error });
       }

@@ -1,3 +1,4 @@
+import { Ballast } from '../staging/ballast.ts';
 import { readOnce, temporaryBeside, writeDurable, writeOnce } from '../staging/atomic-file.ts';
 import type { Volume } from '../mount/volume.ts';
 import type { Sha256 } from '../protocol/digest.ts';
@@ -55,9 +56,11 @@ const MAX_OUTCOME_BYTES = 1024 * 1024;
 export class TicketRecords {
   readonly #volume: Volume;
   readonly #agentKey: AgentKey;
+  readonly #ballast: Ballast;
 
   constructor(volume: Volume, agentKey: AgentKey) {
     this.#volume = volume;
+    this.#ballast = new Ballast(volume);
     this.#agentKey = agentKey;
   }
 
@@ -99,11 +102,7 @@ export class TicketRecords {
 
   /** Records that a cancel was asked for; false where it was before. Durable on return. */
   async recordCancel(key: ScriptKey, at: string): Promise<boolean> {
-    return writeOnce(
-      this.#volume,
-      this.#volume.layout.ticket(key).cancel,
-      Buffer.from(JSON.stringify({ at })),
-    );
+    return this.#write(this.#volume.layout.ticket(key).cancel, Buffer.from(JSON.stringify({ at })));
   }
 
   async isCancelled(key: ScriptKey): Promise<boolean> {
@@ -114,11 +113,7 @@ export class TicketRecords {
 
   /** Settles a script; false where it was settled before, and then the earlier outcome stands. Durable on return. */
   async recordOutcome(key: ScriptKey, outcome: Outcome): Promise<boolean> {
-    return writeOnce(
-      this.#volume,
-      this.#volume.layout.ticket(key).outcome,
-      this.#signed(key, 'outcome', outcome),
-    );
+    return this.#write(this.#volume.layout.ticket(key).outcome, this.#signed(key, 'outcome', outcome));
   }
 
   /** Reads the outcome; undefined where the script is not settled. @throws {Fault} STORAGE_ERROR for one that no agent of this key wrote. */
@@ -133,11 +128,7 @@ export class TicketRecords {
   }
 
   async recordTombstone(key: ScriptKey, tombstone: Tombstone): Promise<boolean> {
-    return writeOnce(
-      this.#volume,
-      this.#volume.layout.ticket(key).tombstone,
-      this.#signed(key, 'tombstone', tombstone),
-    );
+    return this.#write(this.#volume.layout.ticket(key).tombstone, this.#signed(key, 'tombstone', tombstone));
   }
 
   async tombstone(key: ScriptKey): Promise<Tombstone | undefined> {
@@ -147,6 +138,11 @@ export class TicketRecords {
   /** Removes the whole record; afterwards the ticket may be used again. */
   async forget(key: ScriptKey): Promise<void> {
     await this.#volume.removeTree(this.#volume.layout.ticket(key).root);
+  }
+
+  /** Also on a full volume: what these records say ends a script and gives its room back. */
+  async #write(path: string, bytes: Buffer): Promise<boolean> {
+    return this.#ballast.spendFor(() => writeOnce(this.#volume, path, bytes));
   }
 
   async #opened<T>(key: ScriptKey, name: 'outcome' | 'tombstone'): Promise<T | undefined> {
