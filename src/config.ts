@@ -177,11 +177,8 @@ export function defaultTokensFile(environment: Environment = process.env): strin
 }
 
 function defaults(environment: Environment): Partial<Record<Key, Found>> {
-  const initial = KEYS.flatMap((key) => {
-    const value = RULES[key].default;
-    return value === undefined ? [] : [[key, { value, source: 'default' }] as const];
-  });
-  const { tokens, key, ...found }: Partial<Record<Key, Found>> = Object.fromEntries(initial);
+  const initial = KEYS.map((key) => [key, { value: RULES[key].default, source: 'default' }] as const);
+  const { volume, tokens, key, ...found }: Partial<Record<Key, Found>> = Object.fromEntries(initial);
   return { ...found, state: { value: stateFolder(environment), source: 'default' } };
 }
 

@@ -2,7 +2,14 @@ import { writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import fc from 'fast-check';
 import t from 'tap';
-import { addressOf, configRows, defaultTokensFile, environmentValue, loadConfig } from '../src/config.ts';
+import {
+  addressOf,
+  configRows,
+  defaultTokensFile,
+  environmentValue,
+  loadConfig,
+  runnerEnvironment,
+} from '../src/config.ts';
 import { Fault } from '../src/protocol/fault.ts';
 import { temporaryFolder } from './harness/temporary-volume.ts';
 
@@ -163,4 +170,11 @@ t.test('addressOf() splits what the schema takes', async (t) => {
 t.test('environmentValue() reads one variable', async (t) => {
   t.equal(environmentValue('A', { A: 'x' }), 'x');
   t.equal(environmentValue('B', { A: 'x' }), undefined);
+});
+
+t.test('runnerEnvironment() keeps what is addressed to the agent from its scripts', async (t) => {
+  t.same(runnerEnvironment({ PATH: '/bin', LONGSHORE_TOKENS: '/t', UV_THREADPOOL_SIZE: '64' }), {
+    PATH: '/bin',
+    UV_THREADPOOL_SIZE: '64',
+  });
 });

@@ -15,7 +15,7 @@ const executors = ['executors/executor.ts', 'executors/local', 'executors/kubern
 
 /** Room → the rooms that it may import, beside itself and protocol. */
 export const arrows: Readonly<Record<string, readonly string[]>> = {
-  'cli.ts': [...every, ...executors, 'serve.ts'],
+  'cli.ts': [...every, ...executors, 'serve.ts', 'package.json'],
   'serve.ts': [...every, ...executors, 'package.json'],
   'config.ts': [],
   api: ['scripts', 'staging', 'mount'],
