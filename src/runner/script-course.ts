@@ -9,6 +9,7 @@ import type { ScriptProcess } from './script-process.ts';
 import type { StdoutWitness } from './stdout-witness.ts';
 import type { StopRequest } from './stop-request.ts';
 import { superviseScript } from './supervision.ts';
+import { within } from './within.ts';
 
 export interface ScriptCourseOptions {
   readonly order: RunOrder;
@@ -31,6 +32,9 @@ export interface CourseEnd extends Pick<
   readonly error: unknown;
 }
 
+/** For a script that was ended because of an error of this program. */
+const LAST_OUTPUT_MS = 5000;
+
 /** From the claim to the end of the last process of the script; never rejects. */
 export class ScriptCourse {
   readonly #options: ScriptCourseOptions;
@@ -43,11 +47,16 @@ export class ScriptCourse {
   }
 
   async run(): Promise<CourseEnd> {
+    const running = this.#run();
     try {
-      return await Promise.race([this.#run(), this.#options.crashed]);
+      return await Promise.race([running, this.#options.crashed]);
     } catch (error) {
-      // It is told by the end record. What of the script there may be ends with it.
+      // It is told by the end record. What of the script there may be ends with it, the last of its output read.
       await this.#tree?.kill();
+      await within(
+        running.catch(() => undefined),
+        LAST_OUTPUT_MS,
+      );
       return this.#end({ error });
     }
   }

@@ -7,6 +7,7 @@ import type { ScriptOutput } from './script-output.ts';
 import type { ProcessExit, ScriptProcess } from './script-process.ts';
 import type { StdoutWitness } from './stdout-witness.ts';
 import type { StopRequest } from './stop-request.ts';
+import { within } from './within.ts';
 
 /** A script that has begun, and what it is watched with. */
 export interface Watched {
@@ -87,16 +88,6 @@ async function lastOutput({ outputs, stdout, journal }: Watched): Promise<void> 
 async function allEnded(outputs: readonly ScriptOutput[]): Promise<'ended'> {
   await Promise.all(outputs.map((output) => output.ended));
   return 'ended';
-}
-
-/** Waits for `promise`, at most `ms`; undefined where it has not settled by then. */
-async function within<T>(promise: Promise<T>, ms: number): Promise<T | undefined> {
-  const over = new AbortController();
-  try {
-    return await Promise.race([promise, delay(ms, undefined, { signal: over.signal })]);
-  } finally {
-    over.abort();
-  }
 }
 
 function counted(processes: number): string {

@@ -7,6 +7,7 @@ import {
   openSync,
   readdirSync,
   readFileSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
 import { dirname, resolve } from 'node:path';
@@ -176,7 +177,7 @@ export async function runToEnd(
   const stdout = decodeFile(runner.stdoutFile, staged.key);
   if (stdout.end === undefined)
     throw new Error(`no end record: ${code ?? signal}: ${stdout.strays.join('\n')}`);
-  const volume = existsSync(staged.places.journal)
+  const volume = statSync(staged.places.journal, { throwIfNoEntry: false })?.isFile()
     ? decodeFile(staged.places.journal, staged.key)
     : decode(Buffer.alloc(0), staged.key);
   const numbers = stdout.pieces.map(({ seq }) => seq);
