@@ -1,3 +1,4 @@
+import { meaningOf } from '../mount/errno.ts';
 import { inParallel } from '../mount/in-parallel.ts';
 import type { BulkFile } from '../mount/bulk-writer.ts';
 import type { Volume } from '../mount/volume.ts';
@@ -116,7 +117,11 @@ export async function putAll(
   const single = together ? placements.filter((placement) => placement.small === undefined) : placements;
   await inParallel(single, FILES_AT_ONCE, ({ path, put }) => put(volume, pathOf(path)));
   if (!together) return;
-  await volume.writeMany(bulkFiles(small, pathOf));
+  try {
+    await volume.writeMany(bulkFiles(small, pathOf));
+  } catch (error) {
+    throw meaningOf(error) === 'absent' ? await missingAmong(volume, small, error) : error;
+  }
   if (await volume.flushWhole()) return;
   await inParallel(small, FILES_AT_ONCE, ({ path }) => volume.syncFile(pathOf(path)));
 }
@@ -130,6 +135,15 @@ function* bulkFiles(
     placement.digest();
     if (placement.small) yield { path: pathOf(placement.path), mode: FILE_MODE, content: placement.small };
   }
+}
+
+/** Tells which blob it was that a copy did not find; the error itself where all are there. */
+async function missingAmong(volume: Volume, small: readonly Placement[], error: unknown): Promise<unknown> {
+  for (const { small: content, digest } of small) {
+    if (content === undefined || content instanceof Uint8Array) continue;
+    if ((await volume.look(content.from)) === undefined) return blobMissing(digest(), error);
+  }
+  return error;
 }
 
 function entryPath(path: string): RelativePath {
