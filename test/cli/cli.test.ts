@@ -35,6 +35,10 @@ class Command {
   }
 }
 
+/** Most tests share an agent, which is no other for it: each has tickets of its own. */
+let shared: ReturnType<typeof bench> | undefined;
+const sharedBench = (): ReturnType<typeof bench> => (shared ??= bench(t));
+
 /** An agent, and commands that find it as those of its own user do: by its address and its state folder. */
 async function bench(t: Teardown): Promise<{
   agent: AgentProcess;
@@ -54,7 +58,7 @@ async function bench(t: Teardown): Promise<{
 t.test(
   'push and run: the script gets its package, its output and exit code come back, nothing is left',
   async (t) => {
-    const { folder, run } = await bench(t);
+    const { folder, run } = await sharedBench();
     const file = join(folder, 'web.1.2.3.zip');
     writeFileSync(file, 'package bytes');
     t.match(await run('push', file, '--id', 'web', '--version', '1.2.3'), {
@@ -81,7 +85,7 @@ t.test(
 );
 
 t.test('exit codes: success, signal, deadline', async (t) => {
-  const { run } = await bench(t);
+  const { run } = await sharedBench();
   const [good, killed, late] = await Promise.all([
     run('run', '--body', 'echo "$1"', 'hello'),
     run('run', '--body', 'kill -TERM $$'),
@@ -93,7 +97,7 @@ t.test('exit codes: success, signal, deadline', async (t) => {
 });
 
 t.test('status, logs --follow, artifacts and complete find a script by its ticket', async (t) => {
-  const { run, start } = await bench(t);
+  const { run, start } = await sharedBench();
   const body = 'echo one; sleep 0.5; echo two; echo left > "$LONGSHORE_ARTIFACTS/a.txt"';
   const running = start('run', '--ticket', 't1', '--keep', '--json', '--body', body);
   await eventually(() => running.out.includes('"one"'));
@@ -109,7 +113,7 @@ t.test('status, logs --follow, artifacts and complete find a script by its ticke
 });
 
 t.test('^C cancels the script, and the command ends with it', async (t) => {
-  const { start } = await bench(t);
+  const { start } = await sharedBench();
   const running = start(
     'run',
     '--body',
@@ -121,18 +125,18 @@ t.test('^C cancels the script, and the command ends with it', async (t) => {
 });
 
 t.test('a reader that goes away ends the command and not the script', async (t) => {
-  const { start, run } = await bench(t);
+  const { start, run } = await sharedBench();
   const running = start(
     'run',
     '--ticket',
-    't1',
+    'piped',
     '--body',
     'for i in $(seq 1 30); do echo $i; sleep 0.05; done',
   );
   await eventually(() => running.out.includes('1'));
   running.child.stdout?.destroy();
   t.equal((await running.ended).code, 141);
-  t.match(await run('logs', '-f', 't1'), { code: 0, out: /\n30\n$/ });
+  t.match(await run('logs', '-f', 'piped'), { code: 0, out: /\n30\n$/ });
 });
 
 t.test(
@@ -162,7 +166,7 @@ t.test('what goes wrong is one sentence with its code, and an exit code that say
       /--url must be http:\/\/HOST:PORT .*REQUEST_INVALID/,
     ],
     [run({}, 'status', 't1', '--url', url, '--token', 'nobody-knows-this'), 77, /UNAUTHENTICATED/],
-    [run({}, 'status', 't1', '--url', url, '--token', token), 66, /no script t1 .*TICKET_UNKNOWN/],
+    [run({}, 'status', 'none', '--url', url, '--token', token), 66, /no script none .*TICKET_UNKNOWN/],
     [
       run({ LONGSHORE_STATE: '/nowhere' }, 'status', 't1', '--url', url),
       64,
