@@ -15,7 +15,7 @@ import { VolumeLayout } from './protocol/volume-layout.ts';
 import { AgentLines } from './scripts/agent-lines.ts';
 import { ScriptBook } from './scripts/script-book.ts';
 import { ScriptKeeper } from './scripts/script-keeper.ts';
-import type { ScriptRoom } from './scripts/script-room.ts';
+import { scriptLimitsFrom, type ScriptRoom } from './scripts/script-room.ts';
 import { TicketRecords } from './scripts/ticket-record.ts';
 import { Sweeper } from './scripts/sweeper.ts';
 import { BlobStore } from './staging/blob-store.ts';
@@ -88,9 +88,10 @@ export async function serve(config: Config, options: ServeOptions = {}): Promise
   let inside: Inside | undefined;
   const app = makeApp(parts, { tokens, stopping: stopping.signal, inside: () => inside });
   const scraped = new MetricsServer((accept) => render(parts, inside, accept));
-  const metrics = await scraped.listen(addressOf(config.metrics));
-  const listen = hostPort(await app.listen(addressOf(config.listen)));
+  let [metrics, listen] = ['', ''];
   try {
+    metrics = await listening('metrics', config.metrics, (address) => scraped.listen(address));
+    listen = hostPort(await listening('listen', config.listen, (address) => app.listen(address)));
     inside = await findState(parts, state);
   } catch (error) {
     await Promise.all([app.close(), scraped.close()]);
@@ -198,7 +199,7 @@ async function findState({ config, reporter, volume }: Parts, state: AgentState)
     records: new TicketRecords(volume, state.agentKey),
     lines: new AgentLines(volume, now),
     agentKey: state.agentKey,
-    limits: limitsFrom(config),
+    limits: scriptLimitsFrom(config),
     observe: (event) => reporter.scripts(event),
   };
   const book = new ScriptBook(room);
@@ -228,17 +229,6 @@ function makeExecutor(config: Config): LocalExecutor {
     stateFolder: config.state,
     environment: runnerEnvironment(),
   });
-}
-
-function limitsFrom(config: Config): ScriptRoom['limits'] {
-  const { maxScripts, isolationTimeoutSeconds, drainMs, journalMaxBytes, launchTimeoutMs, reconcileMs } =
-    config;
-  return {
-    ...{ maxScripts, isolationTimeoutSeconds, drainMs, journalMaxBytes, launchTimeoutMs, reconcileMs },
-    defaultDeadlineMs: config.defaultDeadlineSeconds * 1000,
-    defaultGraceMs: config.defaultGraceSeconds * 1000,
-    volumeDeadlineMs: config.volumeDeadlineMs,
-  };
 }
 
 function watchTokens({ config, logger }: Parts, tokens: TokenStore): ReturnType<typeof watchFile> {
@@ -281,6 +271,22 @@ async function within(ms: number, work: Promise<unknown>): Promise<void> {
     };
     work.then(done, done);
   });
+}
+
+async function listening(
+  key: 'listen' | 'metrics',
+  address: string,
+  listen: (address: { host: string; port: number }) => Promise<string>,
+): Promise<string> {
+  try {
+    return await listen(addressOf(address));
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    throw new Fault('CONFIG_INVALID', `${key} cannot be ${address}: ${why}`, {
+      cause: error,
+      detail: { key },
+    });
+  }
 }
 
 function hostPort(url: string): string {

@@ -1,3 +1,4 @@
+import type { Config } from '../config.ts';
 import type { Executor } from '../executors/executor.ts';
 import type { Volume } from '../mount/volume.ts';
 import { scriptSealKey, type AgentKey } from '../protocol/seal.ts';
@@ -45,4 +46,16 @@ export function journalKeyOf(room: ScriptRoom, key: ScriptKey): Buffer {
 /** The mark that the processes of a script carry; the same after a restart of the agent. */
 export function cookieOf(room: ScriptRoom, key: ScriptKey): string {
   return scriptSealKey(room.agentKey, key, 'cookie').toString('hex').slice(0, 32);
+}
+
+/** The bounds of this room as the configuration has them. */
+export function scriptLimitsFrom(config: Config): ScriptLimits {
+  const { maxScripts, isolationTimeoutSeconds, drainMs, journalMaxBytes, launchTimeoutMs, reconcileMs } =
+    config;
+  return {
+    ...{ maxScripts, isolationTimeoutSeconds, drainMs, journalMaxBytes, launchTimeoutMs, reconcileMs },
+    defaultDeadlineMs: config.defaultDeadlineSeconds * 1000,
+    defaultGraceMs: config.defaultGraceSeconds * 1000,
+    volumeDeadlineMs: config.volumeDeadlineMs,
+  };
 }
