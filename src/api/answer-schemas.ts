@@ -109,5 +109,15 @@ export const ArtifactsAnswer = Type.Object(
  * The type is wide on purpose: what the handlers return has its type from the rooms that make it.
  */
 export function answers(own: Readonly<Record<number, TSchema>> = {}): object {
-  return { ...own, '4xx': ProblemAnswer, '5xx': ProblemAnswer };
+  return { ...own, '4xx': PROBLEM, '5xx': PROBLEM };
 }
+
+/** An answer that is no JSON: not a schema itself, but what fastify takes in the place of one where the media type matters. */
+export function answerOf(mediaType: string, description: string): TSchema {
+  return { description, content: { [mediaType]: { schema: Type.String() } } };
+}
+
+const PROBLEM = {
+  description: 'problem document',
+  content: { 'application/problem+json': { schema: ProblemAnswer } },
+};

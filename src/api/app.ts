@@ -38,6 +38,8 @@ export function buildApp(options: ApiOptions): FastifyInstance {
     forceCloseConnections: 'idle',
     // Node's own limit of 300 s would cut slow uploads of many GB; the upload writer has a minimum rate instead.
     requestTimeout: 0,
+    // While it closes, a kept connection may bring one more request, and our own codes answer it.
+    return503OnClosing: false,
     routerOptions: { maxParamLength: MAX_PARAMETER_LENGTH },
     clientErrorHandler: refuseUnreadable,
     frameworkErrors: (error, request, reply) => void answer(error, request, reply, options),

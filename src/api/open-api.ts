@@ -2,8 +2,23 @@ import type { FastifyDynamicSwaggerOptions } from '@fastify/swagger';
 
 /** What the OpenAPI document says of the interface as a whole. */
 export function openApiOptions(version: string): FastifyDynamicSwaggerOptions {
-  return { openapi: infoFor(version), exposeHeadRoutes: true };
+  return { openapi: infoFor(version), exposeHeadRoutes: true, transform: named };
 }
+
+type Transform = NonNullable<FastifyDynamicSwaggerOptions['transform']>;
+
+/** Gives the rest of a path a name: OpenAPI has no `*`. */
+const named: Transform = ({ schema, url }) => {
+  const { properties } = (schema.params ?? {}) as { properties?: Readonly<Record<string, unknown>> };
+  if (!url.endsWith('/*') || properties === undefined) return { schema, url };
+  const { '*': name, ...others } = properties;
+  const params = {
+    type: 'object',
+    properties: { ...others, name },
+    required: [...Object.keys(others), 'name'],
+  };
+  return { schema: { ...schema, params }, url: url.replace('*', ':name') };
+};
 
 function infoFor(version: string): NonNullable<FastifyDynamicSwaggerOptions['openapi']> {
   return {

@@ -4,7 +4,7 @@ import { cursorText, parseCursor, START_OF_JOURNAL, type Cursor } from '../proto
 import type { ScriptStatus } from '../protocol/script-status.ts';
 import type { Ticket } from '../protocol/ticket.ts';
 import type { ApiOptions } from './agent-view.ts';
-import { ArtifactsAnswer, answers, StatusAnswer } from './answer-schemas.ts';
+import { answerOf, answers, ArtifactsAnswer, StatusAnswer } from './answer-schemas.ts';
 import type { App } from './typed-app.ts';
 import { sendArtifact } from './artifact-stream.ts';
 import type { BodyManners } from './body-manners.ts';
@@ -110,9 +110,8 @@ function addStatus(app: App, options: ApiOptions): void {
         description:
           'Events `state`, `line` (its id is a cursor) and `outcome`, after which the stream ends. `Last-Event-ID` goes on ' +
           'behind a line. When something fails on the way, an event `problem` ends the stream, and the client comes again',
-        produces: ['text/event-stream'],
         querystring: JournalQuery,
-        response: answers(),
+        response: answers({ 200: answerOf('text/event-stream', 'the stream') }),
       },
     },
     async (request, reply) => {
@@ -185,8 +184,7 @@ function addArtifacts(app: App, options: ApiOptions): void {
         ...about,
         summary: 'Fetch a file that a script left',
         params: named,
-        produces: ['application/octet-stream'],
-        response: answers(),
+        response: answers({ 200: answerOf('application/octet-stream', 'the file') }),
       },
     },
     async (request, reply) => {

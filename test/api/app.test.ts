@@ -243,7 +243,7 @@ t.test('capabilities and the OpenAPI document say what the routes do', async (t)
     [
       '/v1/scripts/{ticket}',
       '/v1/scripts/{ticket}/artifacts',
-      '/v1/scripts/{ticket}/artifacts/{*}',
+      '/v1/scripts/{ticket}/artifacts/{name}',
       '/v1/scripts/{ticket}/cancel',
       '/v1/scripts/{ticket}/journal',
     ],

@@ -97,7 +97,7 @@ export function httpPage(document: unknown): string {
 function callText(method: string, path: string, operation: Operation, answers: Map<string, Schema>): string {
   const { summary = '', description, parameters = [], requestBody, responses = {}, security } = operation;
   const parts = [
-    `### ${method.toUpperCase()} ${path.replace('{*}', '{name}')}`,
+    `### ${method.toUpperCase()} ${path}`,
     `${summary}.${description === undefined ? '' : ` ${description}.`}${security === undefined ? ' Needs no token.' : ''}`,
   ];
   const named = parameters.filter(
@@ -105,7 +105,7 @@ function callText(method: string, path: string, operation: Operation, answers: M
   );
   if (named.length > 0) {
     const rows = named.map(({ name, in: place, required, description: says, schema }) => [
-      `\`${place === 'query' ? '?' : ''}${name === '*' ? 'name' : name}\`${required === true && place === 'query' ? ' (needed)' : ''}`,
+      `\`${place === 'query' ? '?' : ''}${name}\`${required === true && place === 'query' ? ' (needed)' : ''}`,
       says ?? schema?.description ?? '',
     ]);
     parts.push(table(['parameter', 'what it is'], rows));
