@@ -4,7 +4,7 @@ import { FAILURES } from '../protocol/failure-table.ts';
 import { Fault } from '../protocol/fault.ts';
 
 export interface RetryRule {
-  /** How long to go on trying, in all. */
+  /** How long to go on trying, from the first failure: an upload may take an hour before it fails. */
   readonly forMs: number;
   readonly signal: AbortSignal;
   /** Told before each pause. */
@@ -30,11 +30,12 @@ export function isPassing(error: unknown): error is Fault {
  * @throws {Fault} the last one when it says anything else, when the time is over, or when `signal` aborts.
  */
 export async function retrying<T>(rule: RetryRule, call: () => Promise<T>): Promise<T> {
-  const until = performance.now() + rule.forMs;
+  let until: number | undefined;
   for (let attempt = 0; ; attempt += 1) {
     try {
       return await call();
     } catch (error) {
+      until ??= performance.now() + rule.forMs;
       const pauseMs = pauseBefore(attempt, error);
       const over = rule.signal.aborted || performance.now() + pauseMs > until;
       if (!isPassing(error) || over) throw error;
