@@ -23,9 +23,11 @@ import { BulkWriter } from '../../src/mount/bulk-writer.ts';
 import { ensureLayout, findOrCreateEpoch, readEpoch } from '../../src/mount/epoch.ts';
 import { Gate, type GateEvent } from '../../src/mount/gate.ts';
 import { removeTree, type TreeHands } from '../../src/mount/tree-removal.ts';
+import { Volume } from '../../src/mount/volume.ts';
 import { VolumeFile } from '../../src/mount/volume-file.ts';
 import { flushesWhole, flushWhole } from '../../src/mount/whole-flush.ts';
 import { Fault } from '../../src/protocol/fault.ts';
+import { VolumeLayout } from '../../src/protocol/volume-layout.ts';
 import { eventually } from '../harness/eventually.ts';
 import { temporaryFolder, temporaryVolume, volumeAt } from '../harness/temporary-volume.ts';
 
@@ -428,6 +430,16 @@ test('ensureLayout() makes the folders, again and again, and never where the mou
   for (const place of volume.layout.folders) t.ok(statSync(place).isDirectory(), place);
   t.equal(await codeOf(ensureLayout(volumeAt(join(folder, 'missing')))), 'STORAGE_ERROR');
   t.notOk(existsSync(join(folder, 'missing')));
+});
+
+test('a volume is the same for every agent that opens it', async (t) => {
+  const folder = temporaryFolder(t);
+  const gate = new Gate({ budget: 1, queueLimit: 100, deadlineMs: 5000 });
+  const volume = new Volume({ gate, layout: new VolumeLayout(folder), slowDeadlineMs: 5000 });
+  await ensureLayout(volume);
+  const files = Array.from({ length: 20 }, (_, index) => volume.layout.upload(`f${index}`));
+  await Promise.all(files.map(async (path) => (await volume.create(path))?.close()));
+  t.equal((await volumeAt(folder).list(volume.layout.uploads))?.length, 20, 'also with a budget of one');
 });
 
 test('every operation of a volume passes the gate', async (t) => {
