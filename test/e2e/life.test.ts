@@ -229,3 +229,15 @@ t.test(
     t.equal(readFileSync(alive, 'utf8'), last, 'its loop has ended');
   },
 );
+
+t.test(
+  'an agent that cannot listen says so in a sentence and ends, and nothing of it goes on running',
+  async (t) => {
+    const options = places(t);
+    const first = await AgentProcess.start(t, options);
+    const taken = new URL(first.url).host;
+    const second = new AgentProcess({ ...options, flags: ['--listen', taken] });
+    await t.rejects(second.ready(), { message: /listen cannot be .*EADDRINUSE.*CONFIG_INVALID/s });
+    t.match(await second.ended, { code: 78 });
+  },
+);
