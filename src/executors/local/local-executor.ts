@@ -62,9 +62,9 @@ export class LocalExecutor implements Executor {
 
   async launch(order: RunOrder): Promise<void> {
     await this.#limit.run(async () => {
-      // A runner that is on its way may still claim; a second one would only end without a word.
-      if ((await this.look(order.key, undefined)).presence === 'alive') return;
       try {
+        // A runner that is on its way may still claim; a second one would only end without a word.
+        if ((await this.look(order.key, undefined)).presence === 'alive') return;
         if (!(await this.#launchSpare(order))) await this.#launchNew(order);
       } catch (error) {
         const text = error instanceof Error ? error.message : String(error);

@@ -31,6 +31,16 @@ export function isRunning({ pid, startTicks }: ProcessMark): boolean {
   return startTicksOf(pid) === startTicks;
 }
 
+/** Tells cheaply whether a process of this number is there: perhaps another one, perhaps dead and not waited for. */
+export function isThere({ pid }: ProcessMark): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    // EPERM: there is one, of another user.
+    return error instanceof Error && 'code' in error && error.code === 'EPERM';
+  }
+}
+
 export function isSameProcess(left: ProcessMark, right: ProcessMark): boolean {
   return left.pid === right.pid && left.startTicks === right.startTicks;
 }

@@ -1,6 +1,6 @@
 import { stat, watch as watchFile, type FSWatcher } from 'node:fs';
 import type { ScriptKey } from '../../protocol/ticket.ts';
-import { isRunning, type ProcessMark } from './machine.ts';
+import { isRunning, isThere, type ProcessMark } from './machine.ts';
 
 /** Who wants to know, and until when. */
 export interface RunWatch {
@@ -16,7 +16,7 @@ export interface RunPlace {
 
 /** How late the end of a runner is seen that is no child of this agent. */
 const PROCESS_POLL_MS = 250;
-/** Every so many polls the sizes of files are compared: for what inotify did not tell. */
+/** Every so many polls is a closer look: at sizes, for what inotify did not tell, and at which process it is. */
 const POLLS_PER_LOOK = 8;
 
 interface Entry {
@@ -94,11 +94,12 @@ export class RunWatcher {
 
   #poll(): void {
     this.#polls += 1;
+    const isLook = this.#polls % POLLS_PER_LOOK === 0;
     for (const [key, entry] of this.#entries) {
       const { process } = entry.place;
       if (entry.watch.signal.aborted) this.drop(key);
-      else if (process !== undefined && !isRunning(process)) this.tellEnd(key, process);
-      else if (this.#polls % POLLS_PER_LOOK === 0) this.#look(entry);
+      else if (process && !(isLook ? isRunning(process) : isThere(process))) this.tellEnd(key, process);
+      else if (isLook) this.#look(entry);
     }
     if (this.#entries.size > 0) return;
     clearInterval(this.#timer);

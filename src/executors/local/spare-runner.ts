@@ -22,6 +22,7 @@ export class SpareRunner {
   readonly #folders: RunFolders;
   #spare: Spare | undefined;
   #timer: NodeJS.Timeout | undefined;
+  #preparing: Promise<void> | undefined;
   #isClosed = false;
 
   constructor(program: RunnerProgram, folders: RunFolders) {
@@ -35,32 +36,36 @@ export class SpareRunner {
     this.#spare = undefined;
     clearTimeout(this.#timer);
     if (!this.#isClosed) this.#timer = setTimeout(() => void this.prepare(), QUIET_MS).unref();
-    return spare?.process.sighting.presence === 'alive' ? spare : undefined;
+    return spare && isRunning(spare.process.mark) ? spare : undefined;
   }
 
   /** Starts a spare, unless there is one. Trouble is nobody's: launches do without. */
   async prepare(): Promise<void> {
-    if (this.#isClosed || this.#spare) return;
-    try {
-      await this.#sweep();
-      const folder = await this.#folders.makeSpare();
-      const process = await RunnerProcess.start(this.#program, this.#folders.stdoutOf(folder), '--spare');
-      await this.#folders.note(folder, process.mark);
-      const spare = { folder, process };
-      if (this.#isClosed || this.#spare) return await this.#discard(spare);
-      this.#spare = spare;
-    } catch {
-      // No room, no processes left: the next launch meets the same and tells it.
-    }
+    this.#preparing ??= this.#prepare().finally(() => (this.#preparing = undefined));
+    await this.#preparing;
   }
 
   /** Lets the spare go. */
   async close(): Promise<void> {
     this.#isClosed = true;
     clearTimeout(this.#timer);
+    await this.#preparing;
     const spare = this.#spare;
     this.#spare = undefined;
     if (spare) await this.#discard(spare);
+  }
+
+  async #prepare(): Promise<void> {
+    if (this.#isClosed || this.#spare) return;
+    try {
+      await this.#sweep();
+      const folder = await this.#folders.makeSpare();
+      const process = await RunnerProcess.start(this.#program, this.#folders.stdoutOf(folder), '--spare');
+      await this.#folders.note(folder, process.mark);
+      this.#spare = { folder, process };
+    } catch {
+      // No room, no processes left: the next launch meets the same and tells it.
+    }
   }
 
   async #discard({ folder, process }: Spare): Promise<void> {
