@@ -17,6 +17,7 @@ import { LaunchLimit } from '../../../src/executors/local/launch-limit.ts';
 import {
   isRunning,
   isSameProcess,
+  isThere,
   markOf,
   placeOf,
   signalProcess,
@@ -27,17 +28,10 @@ import { RunnerProcess } from '../../../src/executors/local/runner-process.ts';
 import { SpareRunner } from '../../../src/executors/local/spare-runner.ts';
 import { Fault } from '../../../src/protocol/fault.ts';
 import type { StartedClaim } from '../../../src/protocol/run-order.ts';
+import { parseScriptKey, type ScriptKey } from '../../../src/protocol/ticket.ts';
 import { ownClaim } from '../../../src/runner/own-claim.ts';
 import { temporaryFolder } from '../../harness/temporary-volume.ts';
-import {
-  decodeFile,
-  must,
-  processesWith,
-  runnerProgram,
-  stageScript,
-  streamOf,
-  until,
-} from '../../runner/staged-script.ts';
+import { decodeFile, must, runnerProgram, stageScript, streamOf, until } from '../../runner/staged-script.ts';
 import { localGround } from './local-ground.ts';
 
 type RunnerClaim = StartedClaim & { by: 'runner' };
@@ -82,7 +76,7 @@ test('kill -9 of the agent', async (t) => {
   });
 
   t.test('before the claim: the next agent sees that a runner is on its way, and can stop it', async (t) => {
-    const { agent, publish } = localGround(t);
+    const { agent, publish, state } = localGround(t);
     const { order } = publish('true');
     const slow = agent({ runnerPath: program(t, 'setInterval(() => undefined, 1000)'), spare: false });
     await slow.launch(order);
@@ -90,10 +84,9 @@ test('kill -9 of the agent', async (t) => {
     t.same(await next.look(order.key, undefined), { presence: 'alive' });
     await next.launch(order);
     t.equal(await next.stop(order.key, undefined), true);
-    await until(
-      'its end',
-      () => execFileSync('pgrep', ['-fc', 'program.cjs'], { encoding: 'utf8' }) === '0\n' || undefined,
-    ).catch(() => undefined);
+    const folders = new RunFolders(state);
+    const mark = must(await folders.noted(must((await folders.of(order.key))[0])));
+    await until('its end', () => !isRunning(mark));
     t.same(
       await next.look(order.key, undefined),
       { presence: 'none' },
@@ -302,6 +295,7 @@ test('processes are told from later ones of the same number', async (t) => {
   t.ok(isRunning(mark));
   t.notOk(isRunning({ ...mark, startTicks: '1' }));
   t.notOk(isSameProcess(mark, { ...mark, startTicks: '1' }));
+  t.same([isThere(mark), isThere({ pid: 2 ** 22 + 1, startTicks: '' })], [true, false]);
   t.equal(markOf(2 ** 22 + 1), undefined);
   t.equal(signalProcess({ ...mark, startTicks: '1' }, 'SIGKILL'), false);
   t.equal(placeOf(claimWith({})), 'here');
@@ -335,7 +329,7 @@ test('RunWatcher watches 200 runners for less than a twentieth of a processor', 
   let told = 0;
   const process_ = must(markOf(process.pid));
   for (let index = 0; index < 200; index += 1) {
-    const { key } = stageScriptKey(index);
+    const key = keyOf(index);
     writeFileSync(`${folder}/${index}`, '');
     const watch = { changed: () => (told += 1), signal };
     watcher.add(key, watch);
@@ -353,10 +347,7 @@ test('RunWatcher watches 200 runners for less than a twentieth of a processor', 
   await until('output', () => told > 0);
 });
 
-function stageScriptKey(index: number): { key: Parameters<RunWatcher['drop']>[0] } {
-  return { key: `watched-${String(index).padStart(24, '0')}` as Parameters<RunWatcher['drop']>[0] };
+/** A key that parses, one for each number. */
+function keyOf(index: number): ScriptKey {
+  return must(parseScriptKey(`watched-${String(index).padStart(24, '0')}`));
 }
-
-test('no process of these tests is left', async (t) => {
-  t.same(processesWith('none'), []);
-});

@@ -1,5 +1,6 @@
 import { existsSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import type { Test } from 'tap';
+import type { Executor } from '../../../src/executors/executor.ts';
 import { LocalExecutor, type LocalExecutorOptions } from '../../../src/executors/local/local-executor.ts';
 import { parseStartedClaim, type RunOrder } from '../../../src/protocol/run-order.ts';
 import type { ExecutorGround, Published } from '../../contracts/executor.suite.ts';
@@ -8,7 +9,7 @@ import { runnerProgram, stageScript, type StagedScript } from '../../runner/stag
 
 export interface LocalGround extends ExecutorGround {
   readonly state: string;
-  readonly agent: (changes?: Partial<LocalExecutorOptions>) => LocalExecutor;
+  readonly agent: (changes?: Partial<LocalExecutorOptions>) => LocalExecutor & Executor;
   readonly publish: (
     script: string,
     changes?: Partial<RunOrder>,
