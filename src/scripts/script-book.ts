@@ -93,8 +93,8 @@ export class ScriptBook {
     const { records, lines, now } = this.#room;
     if (await records.outcome(asked.key)) return;
     await records.recordCancel(asked.key, now().toISOString());
-    await lines.add(asked.key, { stream: 'agent', text: 'cancel was asked for', mark: 'cancel' });
     this.#drivers.get(asked.key)?.wake();
+    await lines.add(asked.key, { stream: 'agent', text: 'cancel was asked for', mark: 'cancel' });
   }
 
   /** Removes what a finished script left and keeps its ticket from ever running again. @throws {Fault} TICKET_UNKNOWN, SCRIPT_UNFINISHED. */

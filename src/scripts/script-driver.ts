@@ -43,6 +43,8 @@ export class ScriptDriver {
   #state: ScriptState = 'published';
   #launchedAt: number | undefined;
   #cancelled = false;
+  /** Somebody said that there is news on the volume; output alone, which comes often, is none. */
+  #mustAsk = false;
   #published = false;
 
   constructor(room: ScriptRoom, asked: Asked, { closed, isNew }: { closed: AbortSignal; isNew: boolean }) {
@@ -65,6 +67,7 @@ export class ScriptDriver {
 
   /** Looks again at once: a cancel was recorded, or a script of the same isolation name is over. */
   wake(): void {
+    this.#mustAsk = true;
     this.#wakeup.wake();
   }
 
@@ -170,7 +173,8 @@ export class ScriptDriver {
     let stopSent = false;
     while (!this.#closed.aborted) {
       if ((await executor.look(key, claim)).presence === 'gone') return this.#settleEnded(claim);
-      if (this.#cancelled || this.#nowMs() >= askVolumeAtMs) {
+      if (this.#mustAsk || this.#cancelled || this.#nowMs() >= askVolumeAtMs) {
+        this.#mustAsk = false;
         askVolumeAtMs = this.#nowMs() + this.#room.limits.reconcileMs;
         if (!stopSent && (await this.#isCancelled())) {
           stopSent = await executor.stop(key, claim);
