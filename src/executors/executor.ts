@@ -33,7 +33,11 @@ export interface Executor {
   /** Opens what the runner wrote to its stdout, the witness that does not need the volume; undefined when it is gone. */
   witness(key: ScriptKey, claim: StartedClaim | undefined): Promise<Witness | undefined>;
 
-  /** Calls `changed` when there may be new output of `key` or its runner may be gone; until `signal` aborts. */
+  /**
+   * Calls `changed` when there may be new output of `key` or its runner may be gone; until `signal` aborts.
+   *
+   * May begin before the launch. A later watch of a key takes the place of this one; the end of a runner ends it too.
+   */
   watch(
     key: ScriptKey,
     claim: StartedClaim | undefined,
@@ -47,7 +51,7 @@ export interface Executor {
   close(): Promise<void>;
 }
 
-/** `none`: never seen or already removed. `gone` says how the runner's own process ended, where that is known. */
+/** `none`: never seen, already removed, or where this agent cannot look. `gone` says how the runner's own process ended, where that is known. */
 export type Sighting =
   | { readonly presence: 'none' }
   | { readonly presence: 'alive' }
