@@ -93,8 +93,9 @@ export class ScriptBook {
     const { records, lines, now } = this.#room;
     if (await records.outcome(asked.key)) return;
     await records.recordCancel(asked.key, now().toISOString());
-    this.#drivers.get(asked.key)?.wake();
+    // Before the end that it causes: who follows the journal leaves with the outcome.
     await lines.add(asked.key, { stream: 'agent', text: 'cancel was asked for', mark: 'cancel' });
+    this.#drivers.get(asked.key)?.wake();
   }
 
   /** Removes what a finished script left and keeps its ticket from ever running again. @throws {Fault} TICKET_UNKNOWN, SCRIPT_UNFINISHED. */

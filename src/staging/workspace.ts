@@ -58,7 +58,11 @@ export async function stageWorkspace(
   try {
     const fixed = [workspace.root, workspace.files, workspace.packages, workspace.out, workspace.artifacts];
     const asked = folders.map((folder) => `${workspace.files}/${folder}`);
-    for (const folder of [...fixed, ...asked]) await makeFresh(volume, folder);
+    await makeFresh(volume, workspace.root);
+    await Promise.all(
+      [workspace.files, workspace.packages, workspace.out].map((folder) => makeFresh(volume, folder)),
+    );
+    for (const folder of [workspace.artifacts, ...asked]) await makeFresh(volume, folder);
     await putAll(volume, placements, (path) => workspace.entry(path));
     const entries = placements.map(({ path, size, digest }) => ({ path, size, sha256: digest() }));
     const manifest = serializeManifest({ version: 1, key: plan.key, entries });

@@ -194,7 +194,7 @@ t.test(
     const options = places(t);
     const [a, b] = [await AgentProcess.start(t, options), await AgentProcess.start(t, options)];
     const counter = join(options.folder, 'counter');
-    const request = bash(`echo ran >> ${counter}; sleep 1; echo end`);
+    const request = bash(`echo ran >> ${counter}; sleep 4; echo end`);
     const starts = await Promise.all(
       Array.from({ length: 10 }, (_, i) => (i % 2 ? a : b).call('PUT', '/v1/scripts/t1', request)),
     );
