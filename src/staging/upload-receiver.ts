@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { IncomingMessage } from 'node:http';
 import { performance } from 'node:perf_hooks';
 import type { Readable } from 'node:stream';
 import type { VolumeFile } from '../mount/volume-file.ts';
@@ -25,11 +26,13 @@ const BATCH_BYTES = 256 * 1024;
 /** IOV_MAX: a client that sends single bytes must not fill memory with tiny buffers. */
 const BATCH_CHUNKS = 1024;
 const WRITES_AT_ONCE = 2;
+/** Synced while more comes in, so that the last fsync has little left to wait for. */
+const SYNC_EVERY_BYTES = 64 * 1024 * 1024;
 
 /**
  * Takes the bytes of one body: hashes each chunk as it comes, writes batches of them, never holds more than a few.
  *
- *   source ─data─▶ hash ─▶ batch ──256 KiB──▶ at most 2 writes in the kernel
+ *   source ─data─▶ hash ─▶ batch ──256 KiB──▶ at most 2 writes in the kernel ──64 MiB──▶ fsync, one at a time
  *      ▲                     │ both busy, or all uploads together hold too much
  *      └──────pause──────────┘
  *
@@ -46,7 +49,11 @@ export class UploadReceiver {
   #batchBytes = 0;
   #receivedBytes = 0;
   #writtenTo = 0;
+  /** Writes in the kernel, and the fsync. */
   readonly #writes = new Set<Promise<void>>();
+  #sync: Promise<void> | undefined;
+  #writtenBytes = 0;
+  #syncedTo = 0;
   #ended = false;
   #over = false;
   #pausedAt: number | undefined;
@@ -95,7 +102,7 @@ export class UploadReceiver {
       return await this.#outcome.promise;
     } finally {
       this.#stop();
-      await Promise.allSettled(this.#writes);
+      await Promise.allSettled([...this.#writes, this.#sync]);
     }
   }
 
@@ -133,7 +140,7 @@ export class UploadReceiver {
   #advance(): void {
     if (this.#over) return;
     while (this.#writeIsDue()) this.#write();
-    if (this.#ended && this.#writes.size === 0) {
+    if (this.#ended && this.#writes.size === 0 && this.#sync === undefined) {
       this.#finish();
     } else if (this.#isBatchFull || this.#options.memory.isFull) {
       this.#pause();
@@ -158,7 +165,7 @@ export class UploadReceiver {
     this.#batchBytes = 0;
     this.#writtenTo += bytes;
     const write = this.#writeBatch(batch, position)
-      .then(() => this.#options.reservation?.wrote(bytes))
+      .then(() => this.#wrote(batch, bytes))
       .catch((error: unknown) => this.#fail(error))
       .finally(() => {
         this.#writes.delete(write);
@@ -168,9 +175,34 @@ export class UploadReceiver {
     this.#writes.add(write);
   }
 
+  #wrote(batch: readonly Buffer[], bytes: number): void {
+    this.#options.reservation?.wrote(bytes);
+    // Node makes a buffer of its own for each chunk of a body, and only we have it. Given back now and not by the
+    // garbage collector, the next chunk gets the same memory, still in the cache: measured, half of the CPU time.
+    if (this.#source instanceof IncomingMessage) for (const chunk of batch) giveBack(chunk);
+    this.#writtenBytes += bytes;
+    if (this.#sync === undefined && this.#writtenBytes - this.#syncedTo >= SYNC_EVERY_BYTES)
+      this.#startSync();
+  }
+
+  #startSync(): void {
+    this.#syncedTo = this.#writtenBytes;
+    this.#sync = this.#opened
+      .sync()
+      .catch((error: unknown) => this.#fail(error))
+      .finally(() => {
+        this.#sync = undefined;
+        this.#advance();
+      });
+  }
+
   async #writeBatch(batch: readonly Buffer[], position: number): Promise<void> {
-    if (this.#file === undefined) throw new TypeError('a batch before the file');
-    await this.#file.write(batch, position);
+    await this.#opened.write(batch, position);
+  }
+
+  get #opened(): VolumeFile {
+    if (this.#file === undefined) throw new TypeError('bytes before the file');
+    return this.#file;
   }
 
   #finish(): void {
@@ -243,6 +275,12 @@ export class UploadReceiver {
     this.#source.on(event, listener);
     this.#cleanUp.push(() => void this.#source.off(event, listener));
   }
+}
+
+/** Frees the memory of a chunk that has a buffer of its own. Small ones are parts of one that Node shares. */
+function giveBack(chunk: Buffer): void {
+  const { buffer } = chunk;
+  if (buffer instanceof ArrayBuffer && buffer.byteLength === chunk.byteLength) buffer.transfer(0);
 }
 
 function incomplete(what: string, receivedBytes: number, cause?: unknown): Fault {

@@ -285,6 +285,46 @@ test('receiveUpload() over HTTP answers UPLOAD_INCOMPLETE when the client goes a
   t.strictSame(leftIn(volume), []);
 });
 
+test('receiveUpload() over HTTP has every byte, although it gives the memory of each chunk back at once', async (t) => {
+  const volume = await temporaryVolume(t);
+  const { promise, resolve, reject } = Promise.withResolvers<{ digest: string; temporary: string }>();
+  const server = createServer((incoming, answer) => {
+    receiveUpload(volume, incoming, optionsOf()).then(resolve, reject);
+    incoming.on('end', () => answer.end());
+  });
+  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+  t.teardown(() => server.close());
+  const { port } = server.address() as AddressInfo;
+  const bytes = randomBytes(5 * MIB + 17);
+  const client = request({ port, host: '127.0.0.1', method: 'PUT' });
+  client.on('response', (answer) => answer.resume());
+  for (let at = 0; at < bytes.length; at += 70_001) client.write(bytes.subarray(at, at + 70_001));
+  client.end();
+  const { digest, temporary } = await promise;
+  t.equal(digest, sha256Of(bytes));
+  t.ok(readFileSync(temporary).equals(bytes));
+});
+
+test('receiveUpload() syncs while bytes come in, and an error of that is an error of the upload', async (t) => {
+  for (const fails of [false, true]) {
+    let syncs = 0;
+    const volume = await madeVolume(t, (operation) => {
+      if (operation === 'fsync') syncs += 1;
+      return fails && operation === 'fsync' && syncs === 1 ? { errno: 'EIO' } : undefined;
+    });
+    let sent = 0;
+    const chunk = Buffer.alloc(MIB);
+    const source = new Readable({
+      read() {
+        this.push((sent += 1) > 130 ? null : chunk);
+      },
+    });
+    t.equal(await codeOf(receiveUpload(volume, source, optionsOf())), fails ? 'STORAGE_ERROR' : 'no error');
+    t.equal(leftIn(volume).length, fails ? 0 : 1);
+    t.ok(fails || syncs > 1, `${syncs} times`);
+  }
+});
+
 test('an abandoned receiver lets its source and memory go', async (t) => {
   const memory = new UploadMemory(MIB);
   const source = new PassThrough();
