@@ -1,19 +1,17 @@
 import { createHash } from 'node:crypto';
 import { IncomingMessage } from 'node:http';
-import { performance } from 'node:perf_hooks';
 import type { Readable } from 'node:stream';
 import type { VolumeFile } from '../mount/volume-file.ts';
 import { parseSha256, type Sha256 } from '../protocol/digest.ts';
 import { Fault } from '../protocol/fault.ts';
+import { BatchWriter } from './batch-writer.ts';
+import { RateWatch, type RateWatchOptions } from './rate-watch.ts';
 import type { Reservation } from './space.ts';
 import type { UploadMemory } from './upload-memory.ts';
 
-export interface UploadOptions {
+export interface UploadOptions extends RateWatchOptions {
   readonly maxBytes: number;
   readonly memory: UploadMemory;
-  /** A client must be at least this fast in each window of `rateWindowMs`; time in which we made it wait is not counted. */
-  readonly minBytesPerSecond: number;
-  readonly rateWindowMs: number;
   /** What the client announced. */
   readonly length?: number | undefined;
   readonly digest?: Sha256 | undefined;
@@ -21,20 +19,13 @@ export interface UploadOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Fewer, larger writes: measured, batches of 256 KiB give 1.5 times the throughput of stream.pipeline. */
-const BATCH_BYTES = 256 * 1024;
-/** IOV_MAX: a client that sends single bytes must not fill memory with tiny buffers. */
-const BATCH_CHUNKS = 1024;
-const WRITES_AT_ONCE = 2;
-/** Synced while more comes in, so that the last fsync has little left to wait for. */
-const SYNC_EVERY_BYTES = 64 * 1024 * 1024;
-
 /**
- * Takes the bytes of one body: hashes each chunk as it comes, writes batches of them, never holds more than a few.
+ * Takes the bytes of one body: hashes each chunk as it comes and hands it to a BatchWriter, never holding more than
+ * a few batches.
  *
- *   source ─data─▶ hash ─▶ batch ──256 KiB──▶ at most 2 writes in the kernel ──64 MiB──▶ fsync, one at a time
- *      ▲                     │ both busy, or all uploads together hold too much
- *      └──────pause──────────┘
+ *   source ─data─▶ hash ─▶ BatchWriter
+ *      ▲                       │ it is full, or all uploads together hold too much
+ *      └─────────pause─────────┘
  *
  * 'data' events and not `for await` or a pipeline: those cost more than hash and write together.
  */
@@ -43,21 +34,11 @@ export class UploadReceiver {
   readonly #options: UploadOptions;
   readonly #hash = createHash('sha256');
   readonly #outcome = Promise.withResolvers<{ digest: Sha256; size: number }>();
+  /** What to undo when this is over, in whichever way. */
   readonly #cleanUp: (() => void)[] = [];
-  #file: VolumeFile | undefined;
-  #batch: Buffer[] = [];
-  #batchBytes = 0;
   #receivedBytes = 0;
-  #writtenTo = 0;
-  /** Writes in the kernel, and the fsync. */
-  readonly #writes = new Set<Promise<void>>();
-  #sync: Promise<void> | undefined;
-  #writtenBytes = 0;
-  #syncedTo = 0;
   #ended = false;
   #over = false;
-  #pausedAt: number | undefined;
-  #pausedMs = 0;
   #stopWaitingForRoom: (() => void) | undefined;
 
   /** Listens for the failure of `source` at once, for its data when `receiveInto` is called. */
@@ -66,23 +47,19 @@ export class UploadReceiver {
     this.#options = options;
     this.#outcome.promise.catch(() => undefined); // it may fail before anybody asks
     source.on('error', () => undefined); // one after the end of this must not end the process
-    this.#listen('error', (error) =>
-      this.#fail(incomplete('the connection failed', this.#receivedBytes, error)),
-    );
+    this.#listen('error', (error) => this.#fail(this.#incomplete('the connection failed', error)));
     this.#listen('close', () => {
-      if (!this.#ended) this.#fail(incomplete('the connection was closed', this.#receivedBytes));
+      if (!this.#ended) this.#fail(this.#incomplete('the connection was closed'));
     });
     const { signal } = options;
     const abort = (): void => {
       const reason: unknown = signal?.reason;
-      this.#fail(
-        reason instanceof Fault ? reason : incomplete('it was aborted', this.#receivedBytes, reason),
-      );
+      this.#fail(reason instanceof Fault ? reason : this.#incomplete('it was aborted', reason));
     };
     signal?.addEventListener('abort', abort);
     this.#cleanUp.push(() => signal?.removeEventListener('abort', abort));
     if (signal?.aborted === true) abort();
-    else if (source.destroyed) this.#fail(incomplete('the connection was closed', 0));
+    else if (source.destroyed) this.#fail(this.#incomplete('the connection was closed'));
   }
 
   /**
@@ -92,17 +69,34 @@ export class UploadReceiver {
    * no write is under way any more.
    */
   async receiveInto(file: VolumeFile): Promise<{ digest: Sha256; size: number }> {
-    this.#file = file;
+    const { memory, reservation } = this.#options;
+    const rate = new RateWatch(this.#options, (fault) => this.#fail(fault));
+    const advance = (): void => this.#advance(writer, rate);
+    const writer = new BatchWriter(file, {
+      // Node makes a buffer of its own for each chunk of a body, and only we get it.
+      ownsChunks: this.#source instanceof IncomingMessage,
+      wrote: (bytes) => reservation?.wrote(bytes),
+      released: (bytes) => memory.give(bytes),
+      failed: (error) => this.#fail(error),
+      changed: advance,
+    });
+    this.#cleanUp.push(
+      () => rate.stop(),
+      () => memory.give(writer.drop()),
+    );
     if (!this.#over) {
-      this.#watchRate();
-      this.#listen('data', (chunk: Buffer) => this.#receive(chunk));
-      this.#listen('end', () => this.#end());
+      this.#listen('data', (chunk: Buffer) => {
+        rate.received(chunk.length);
+        if (this.#receive(chunk)) writer.add(chunk);
+        advance();
+      });
+      this.#listen('end', () => this.#end(advance));
     }
     try {
       return await this.#outcome.promise;
     } finally {
       this.#stop();
-      await Promise.allSettled([...this.#writes, this.#sync]);
+      await writer.settled();
     }
   }
 
@@ -111,98 +105,54 @@ export class UploadReceiver {
     this.#stop();
   }
 
-  #receive(chunk: Buffer): void {
+  /** Counts and hashes a chunk; false where the body is refused because of it. */
+  #receive(chunk: Buffer): boolean {
     const { maxBytes, length, memory } = this.#options;
+    const limit = Math.min(maxBytes, length ?? maxBytes);
     this.#receivedBytes += chunk.length;
-    if (this.#receivedBytes > Math.min(maxBytes, length ?? maxBytes)) {
-      const rule = length !== undefined && length <= maxBytes ? 'were announced' : 'is the limit';
-      const message = `cannot take more than ${Math.min(maxBytes, length ?? maxBytes)} bytes, which ${rule}`;
+    if (this.#receivedBytes > limit) {
+      const message = `cannot take more than ${limit} bytes, which ${limit === length ? 'were announced' : 'is the limit'}`;
       this.#fail(new Fault('BODY_TOO_LARGE', message, { detail: { maxBytes, length: length ?? null } }));
-      return;
+      return false;
     }
     this.#hash.update(chunk);
     memory.take(chunk.length);
-    this.#batch.push(chunk);
-    this.#batchBytes += chunk.length;
-    this.#advance();
+    return true;
   }
 
-  #end(): void {
+  #end(advance: () => void): void {
     this.#ended = true;
     const { length } = this.#options;
     if (length !== undefined && this.#receivedBytes < length) {
-      this.#fail(incomplete(`it ended, and ${length} bytes were announced`, this.#receivedBytes));
+      this.#fail(this.#incomplete(`it ended, and ${length} bytes were announced`));
     }
-    this.#advance();
+    advance();
   }
 
   /** Writes what is due, ends when all is written, and lets the source go on or wait. */
-  #advance(): void {
+  #advance(writer: BatchWriter, rate: RateWatch): void {
     if (this.#over) return;
-    while (this.#writeIsDue()) this.#write();
-    if (this.#ended && this.#writes.size === 0 && this.#sync === undefined) {
-      this.#finish();
-    } else if (this.#isBatchFull || this.#options.memory.isFull) {
-      this.#pause();
+    const { memory } = this.#options;
+    // Memory is full of other uploads: write what there is, so that this one also moves.
+    writer.advance(this.#ended || (memory.isFull && !writer.isBusy));
+    if (this.#ended) {
+      rate.stop();
+      if (writer.isDone) this.#finish();
+    } else if (writer.isFull || memory.isFull) {
+      rate.pause();
+      this.#source.pause();
+      if (memory.isFull) this.#advanceWhenRoom(() => this.#advance(writer, rate));
     } else {
-      this.#resume();
+      rate.resume();
+      this.#source.resume();
     }
   }
 
-  get #isBatchFull(): boolean {
-    return this.#batchBytes >= BATCH_BYTES || this.#batch.length >= BATCH_CHUNKS;
-  }
-
-  #writeIsDue(): boolean {
-    if (this.#batchBytes === 0 || this.#writes.size >= WRITES_AT_ONCE) return false;
-    // Memory is full of other uploads: write what there is, so that this one also moves.
-    return this.#isBatchFull || this.#ended || (this.#options.memory.isFull && this.#writes.size === 0);
-  }
-
-  #write(): void {
-    const [batch, bytes, position] = [this.#batch, this.#batchBytes, this.#writtenTo];
-    this.#batch = [];
-    this.#batchBytes = 0;
-    this.#writtenTo += bytes;
-    const write = this.#writeBatch(batch, position)
-      .then(() => this.#wrote(batch, bytes))
-      .catch((error: unknown) => this.#fail(error))
-      .finally(() => {
-        this.#writes.delete(write);
-        this.#options.memory.give(bytes);
-        this.#advance();
-      });
-    this.#writes.add(write);
-  }
-
-  #wrote(batch: readonly Buffer[], bytes: number): void {
-    this.#options.reservation?.wrote(bytes);
-    // Node makes a buffer of its own for each chunk of a body, and only we have it. Given back now and not by the
-    // garbage collector, the next chunk gets the same memory, still in the cache: measured, half of the CPU time.
-    if (this.#source instanceof IncomingMessage) for (const chunk of batch) giveBack(chunk);
-    this.#writtenBytes += bytes;
-    if (this.#sync === undefined && this.#writtenBytes - this.#syncedTo >= SYNC_EVERY_BYTES)
-      this.#startSync();
-  }
-
-  #startSync(): void {
-    this.#syncedTo = this.#writtenBytes;
-    this.#sync = this.#opened
-      .sync()
-      .catch((error: unknown) => this.#fail(error))
-      .finally(() => {
-        this.#sync = undefined;
-        this.#advance();
-      });
-  }
-
-  async #writeBatch(batch: readonly Buffer[], position: number): Promise<void> {
-    await this.#opened.write(batch, position);
-  }
-
-  get #opened(): VolumeFile {
-    if (this.#file === undefined) throw new TypeError('bytes before the file');
-    return this.#file;
+  #advanceWhenRoom(advance: () => void): void {
+    this.#stopWaitingForRoom ??= this.#options.memory.whenRoom(() => {
+      this.#stopWaitingForRoom = undefined;
+      advance();
+    });
   }
 
   #finish(): void {
@@ -229,63 +179,18 @@ export class UploadReceiver {
     for (const undo of this.#cleanUp.splice(0)) undo();
     this.#stopWaitingForRoom?.();
     this.#source.pause();
-    this.#options.memory.give(this.#batchBytes);
-    this.#batch = [];
-    this.#batchBytes = 0;
-  }
-
-  #pause(): void {
-    if (this.#options.memory.isFull) {
-      this.#stopWaitingForRoom ??= this.#options.memory.whenRoom(() => {
-        this.#stopWaitingForRoom = undefined;
-        this.#advance();
-      });
-    }
-    if (this.#pausedAt !== undefined) return;
-    this.#pausedAt = performance.now();
-    this.#source.pause();
-  }
-
-  #resume(): void {
-    if (this.#pausedAt === undefined) return;
-    this.#pausedMs += performance.now() - this.#pausedAt;
-    this.#pausedAt = undefined;
-    this.#source.resume();
-  }
-
-  #watchRate(): void {
-    const { minBytesPerSecond, rateWindowMs } = this.#options;
-    let before = { at: performance.now(), bytes: 0, pausedMs: 0 };
-    const timer = setInterval(() => {
-      const at = performance.now();
-      const pausedMs = this.#pausedMs + (this.#pausedAt === undefined ? 0 : at - this.#pausedAt);
-      const listenedMs = at - before.at - (pausedMs - before.pausedMs);
-      const bytes = this.#receivedBytes - before.bytes;
-      before = { at, bytes: this.#receivedBytes, pausedMs };
-      // A window in which we made it wait most of the time says nothing about the client.
-      const isSlow = listenedMs >= rateWindowMs / 2 && bytes < (minBytesPerSecond * listenedMs) / 1000;
-      if (!isSlow || this.#ended) return;
-      const message = `${bytes} bytes arrived in ${Math.round(listenedMs)} ms, and ${minBytesPerSecond} bytes/s are the minimum`;
-      this.#fail(new Fault('UPLOAD_TOO_SLOW', message, { detail: { minBytesPerSecond } }));
-    }, rateWindowMs);
-    this.#cleanUp.push(() => clearInterval(timer));
   }
 
   #listen<T>(event: string, listener: (value: T) => void): void {
     this.#source.on(event, listener);
     this.#cleanUp.push(() => void this.#source.off(event, listener));
   }
-}
 
-/** Frees the memory of a chunk that has a buffer of its own. Small ones are parts of one that Node shares. */
-function giveBack(chunk: Buffer): void {
-  const { buffer } = chunk;
-  if (buffer instanceof ArrayBuffer && buffer.byteLength === chunk.byteLength) buffer.transfer(0);
-}
-
-function incomplete(what: string, receivedBytes: number, cause?: unknown): Fault {
-  return new Fault('UPLOAD_INCOMPLETE', `the body is not whole: after ${receivedBytes} bytes ${what}`, {
-    cause,
-    detail: { receivedBytes },
-  });
+  #incomplete(what: string, cause?: unknown): Fault {
+    const receivedBytes = this.#receivedBytes;
+    return new Fault('UPLOAD_INCOMPLETE', `the body is not whole: after ${receivedBytes} bytes ${what}`, {
+      cause,
+      detail: { receivedBytes },
+    });
+  }
 }

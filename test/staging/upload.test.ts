@@ -8,9 +8,12 @@ import { PassThrough, Readable } from 'node:stream';
 import { promisify } from 'node:util';
 import fc from 'fast-check';
 import { test } from 'tap';
+import type { VolumeFile } from '../../src/mount/volume-file.ts';
 import type { Volume } from '../../src/mount/volume.ts';
 import { parseSha256, sha256Of } from '../../src/protocol/digest.ts';
 import { Fault } from '../../src/protocol/fault.ts';
+import { BatchWriter } from '../../src/staging/batch-writer.ts';
+import { RateWatch } from '../../src/staging/rate-watch.ts';
 import { Space } from '../../src/staging/space.ts';
 import { UploadMemory } from '../../src/staging/upload-memory.ts';
 import { UploadReceiver, type UploadOptions } from '../../src/staging/upload-receiver.ts';
@@ -323,6 +326,44 @@ test('receiveUpload() syncs while bytes come in, and an error of that is an erro
     t.equal(leftIn(volume).length, fails ? 0 : 1);
     t.ok(fails || syncs > 1, `${syncs} times`);
   }
+});
+
+test('BatchWriter writes in order, two batches at once, and tells when it can take no more', async (t) => {
+  const [writes, more]: [string[], PromiseWithResolvers<undefined>] = [[], Promise.withResolvers()];
+  // Of the whole file only these are called.
+  const file = {
+    write: async (batch: Buffer[], position: number) => {
+      writes.push(`${Buffer.concat(batch).length} at ${position}`);
+      await more.promise;
+    },
+  } as unknown as VolumeFile;
+  let released = 0;
+  const nothing = () => undefined;
+  const writer = new BatchWriter(file, {
+    ...{ ownsChunks: false, wrote: nothing, failed: nothing, changed: nothing },
+    released: (bytes) => (released += bytes),
+  });
+  for (let chunk = 0; chunk < 3; chunk += 1) {
+    t.notOk(writer.isFull);
+    writer.add(Buffer.alloc(MIB / 4));
+    writer.advance(false);
+  }
+  t.strictSame(writes, ['262144 at 0', '262144 at 262144']);
+  t.ok(writer.isFull && writer.isBusy && !writer.isDone);
+  t.equal(writer.drop(), MIB / 4);
+  more.resolve(undefined);
+  await writer.settled();
+  t.ok(writer.isDone);
+  t.equal(released, MIB / 2);
+});
+
+test('RateWatch judges each window by itself', async (t) => {
+  const faults: Fault[] = [];
+  const watch = new RateWatch({ minBytesPerSecond: 1000, rateWindowMs: 50 }, (fault) => faults.push(fault));
+  watch.received(1_000_000);
+  await eventually(() => faults.length === 1);
+  watch.stop();
+  t.equal(faults[0]?.code, 'UPLOAD_TOO_SLOW');
 });
 
 test('an abandoned receiver lets its source and memory go', async (t) => {
