@@ -79,7 +79,7 @@ async function run(order: RunOrder): Promise<void> {
 
 async function clear(cookie: string): Promise<number> {
   const { ProcessTree } = await import('./process-tree.ts');
-  const { left } = await new ProcessTree({ cookie }).kill();
+  const { left } = await new ProcessTree({ cookie, withPreludes: true }).kill();
   return left.length === 0 ? OK : FAILED;
 }
 

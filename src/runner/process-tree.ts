@@ -1,7 +1,7 @@
 import { readFile, readdirSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { monotonicMs } from './clock.ts';
-import { COOKIE_VARIABLE } from './environment.ts';
+import { COOKIE_VARIABLE, PRELUDE_VARIABLE } from './environment.ts';
 import { readStat, type ProcessStat } from './process-stat.ts';
 
 /** What the processes of a script have in common. */
@@ -9,6 +9,8 @@ export interface TreeMark {
   readonly cookie: string;
   /** The process group that the script leads; without it only the cookie counts. */
   readonly group?: number;
+  /** Interpreters that wait for their word count too: afterwards nothing of the script may begin. */
+  readonly withPreludes?: boolean;
   /** Processes that started earlier are nobody's descendants and are not looked at. */
   readonly sinceTicks?: number;
 }
@@ -35,11 +37,14 @@ const MAX_SCANS = 5;
  */
 export class ProcessTree {
   readonly #mark: TreeMark;
+  readonly #entries: readonly string[];
   /** Processes that did not give their environment in time: not asked again, so that each costs one thread at most. */
   readonly #silent = new Set<number>();
 
   constructor(mark: TreeMark) {
     this.#mark = mark;
+    const names = mark.withPreludes ? [COOKIE_VARIABLE, PRELUDE_VARIABLE] : [COOKIE_VARIABLE];
+    this.#entries = names.map((name) => `\0${name}=${mark.cookie}\0`);
   }
 
   /** Finds the processes that are there now; those that only wait for their parent to notice their end are not. */
@@ -84,7 +89,7 @@ export class ProcessTree {
   }
 
   async #scan(): Promise<{ found: ProcessStat[]; vanished: boolean }> {
-    const { group, sinceTicks = 0, cookie } = this.#mark;
+    const { group, sinceTicks = 0 } = this.#mark;
     const found: ProcessStat[] = [];
     let vanished = false;
     for (const name of readdirSync('/proc')) {
@@ -93,12 +98,12 @@ export class ProcessTree {
       const stat = readStat(pid);
       if (stat === undefined) vanished = true;
       if (stat === undefined || stat.isDead || stat.startTicks < sinceTicks) continue;
-      if (stat.group === group || (await this.#carries(pid, cookie))) found.push(stat);
+      if (stat.group === group || (await this.#carries(pid))) found.push(stat);
     }
     return { found, vanished };
   }
 
-  #carries(pid: number, cookie: string): Promise<boolean> {
+  #carries(pid: number): Promise<boolean> {
     if (this.#silent.has(pid)) return Promise.resolve(false);
     const { promise, resolve } = Promise.withResolvers<boolean>();
     const timer = setTimeout(() => {
@@ -109,7 +114,7 @@ export class ProcessTree {
       clearTimeout(timer);
       this.#silent.delete(pid);
       // Not readable: of another user, or gone. None of ours.
-      resolve(error === null && `\0${text}\0`.includes(`\0${COOKIE_VARIABLE}=${cookie}\0`));
+      resolve(error === null && this.#entries.some((entry) => `\0${text}`.includes(entry)));
     });
     return promise;
   }

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { constants, openSync } from 'node:fs';
 import { Duplex } from 'node:stream';
 import { Fault } from '../protocol/fault.ts';
-import { COOKIE_VARIABLE } from './environment.ts';
+import { COOKIE_VARIABLE, PRELUDE_VARIABLE } from './environment.ts';
 import { readStat } from './process-stat.ts';
 
 export interface ScriptProcessOptions {
@@ -37,7 +37,7 @@ export interface ProcessExit {
 const PRELUDE = [
   `exec 2>&3 4< <(:) 5< <(:) 6>/dev/fd/4 7>/dev/fd/5 || exit 126`,
   `echo ready >&3; read -r ${COOKIE_VARIABLE} <&3 || exit 0; export ${COOKIE_VARIABLE}`,
-  `cd -- "$1" || exit 126; shift; unset OLDPWD`,
+  `cd -- "$1" || exit 126; shift; unset OLDPWD ${PRELUDE_VARIABLE}`,
   `trap '' {34..64}`,
   `exec 1>&6 2>&7 3>&- 4<&- 5<&- 6>&- 7>&-`,
   `exec "$BASH" "$@"`,

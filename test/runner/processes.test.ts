@@ -119,6 +119,19 @@ test('ScriptProcess', async (t) => {
     t.same(execFileSync('ls', [made.folder], { encoding: 'utf8' }), 'script\n');
   });
 
+  t.test(
+    'is among what is cleared before it has begun, but not among what a script left behind',
+    async (t) => {
+      const { order } = stageScript(t, 'true');
+      const script = await prepareScript(order, process.env);
+      const { cookie } = order;
+      t.same(await new ProcessTree({ cookie }).find(), []);
+      const { killed } = await new ProcessTree({ cookie, withPreludes: true }).kill();
+      t.same([...killed], [script.pid]);
+      t.match(await script.exited, { signal: 'SIGKILL' });
+    },
+  );
+
   t.test('says what kept it from beginning', async (t) => {
     const script = await ScriptProcess.prepare({ ...options(t, ''), folder: '/no/such/folder' });
     script.begin('cookie');
@@ -318,6 +331,7 @@ test('scriptEnvironment() gives variables names that a shell can say', async (t)
       'HOME',
       'LONGSHORE_ARTIFACTS',
       'LONGSHORE_PACKAGES',
+      'LONGSHORE_PRELUDE',
       'LONGSHORE_TICKET',
       'LONGSHORE_WORKSPACE',
       'UV_OTHER',

@@ -137,7 +137,7 @@ test('a script finds its place, its arguments and its variables', async (t) => {
   const script = [
     'pwd; cat conf/app.json; printf "%s\\n" "$0" "$#" "$@"',
     'printf "%s\\n" "$Db_Password" "$_1st" "$LONGSHORE_TICKET" "$LONGSHORE_WORKSPACE" "$LONGSHORE_PACKAGES"',
-    'printf "%s\\n" "$LONGSHORE_ARTIFACTS" "${NODE_ENV-none}" "${LONGSHORE_TOKEN-none}" "${UV_THREADPOOL_SIZE-none}" "$KEPT"',
+    'printf "%s\\n" "$LONGSHORE_ARTIFACTS" "${NODE_ENV-none}" "${LONGSHORE_TOKEN-none}${LONGSHORE_PRELUDE-}" "${UV_THREADPOOL_SIZE-none}" "$KEPT"',
     'echo through /dev/stdout > /dev/stdout; echo through /dev/stderr > /dev/stderr',
     'echo artifact > "$LONGSHORE_ARTIFACTS/a"; ls /proc/self/fd | grep -x "[0-9]\\{1,2\\}" | tr "\\n" " " >&2',
   ].join('\n');

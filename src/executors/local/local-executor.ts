@@ -128,7 +128,7 @@ export class LocalExecutor implements Executor {
     this.#own.delete(key);
     const here = claim?.by === 'runner' && placeOf(claim) !== 'elsewhere';
     const named = here ? folderNamedBy(claim.stdout, key) : undefined;
-    for (const folder of await this.#folders.of(key)) await this.#folders.remove(folder);
+    await this.#folders.removeAll(key);
     if (named !== undefined) await this.#folders.remove(named);
   }
 

@@ -4,31 +4,32 @@ import { dirname, join } from 'node:path';
 import type { ScriptKey } from '../../protocol/ticket.ts';
 import type { ProcessMark } from './machine.ts';
 
-/** Beside script keys, which never begin so: a runner that has no script yet. */
+/** In the place of a script key, which never begins so: runners that have no script yet. */
 const SPARE = '.spare';
-const FOLDER = /^(.+)-[0-9a-f]{16}$/;
 const STDOUT = 'stdout';
 const PROCESS = 'process.json';
+/** Milliseconds since 1970 and 64 random bits, so that names sort by age. */
+const RUN = /^[0-9a-f]{12}-[0-9a-f]{16}$/;
 
 /**
  * What the executor keeps of a runner on local disk:
  *
- *   <state>/runs/<key>-<random>/
+ *   <state>/runs/<key>/<time>-<random>/
  *     stdout           what the runner writes: the first witness of the journal, or its last words
  *     process.json     which process it is, for an agent that comes later and finds no claim
  *
- * A key may have several: runners may be launched again, and only one of them runs the script.
+ * A key may have several: a script may be launched again, and only one runner of them runs it.
  */
 export class RunFolders {
-  readonly root: string;
+  readonly #root: string;
 
   constructor(stateFolder: string) {
-    this.root = join(stateFolder, 'runs');
+    this.#root = join(stateFolder, 'runs');
   }
 
   /** Makes the folder of a runner that is about to start. */
   async make(key: ScriptKey | typeof SPARE): Promise<string> {
-    const folder = join(this.root, `${key}-${randomBytes(8).toString('hex')}`);
+    const folder = join(this.#root, key, newRun());
     await fs.mkdir(folder, { recursive: true, mode: 0o700 });
     return folder;
   }
@@ -39,7 +40,8 @@ export class RunFolders {
 
   /** Gives the folder of a spare runner to a script. The runner finds the new name by its open stdout. */
   async assign(spareFolder: string, key: ScriptKey): Promise<string> {
-    const folder = join(this.root, `${key}-${randomBytes(8).toString('hex')}`);
+    const folder = join(this.#root, key, newRun());
+    await fs.mkdir(dirname(folder), { recursive: true, mode: 0o700 });
     await fs.rename(spareFolder, folder);
     return folder;
   }
@@ -56,9 +58,8 @@ export class RunFolders {
   /** Reads the note; undefined where there is none, or not a whole one: then that runner has no order. */
   async noted(folder: string): Promise<ProcessMark | undefined> {
     try {
-      const { pid, startTicks } = JSON.parse(
-        await fs.readFile(join(folder, PROCESS), 'utf8'),
-      ) as Partial<ProcessMark>;
+      const text = await fs.readFile(join(folder, PROCESS), 'utf8');
+      const { pid, startTicks } = JSON.parse(text) as Partial<ProcessMark>;
       return typeof pid === 'number' && typeof startTicks === 'string' ? { pid, startTicks } : undefined;
     } catch (error) {
       if (error instanceof SyntaxError || isAbsent(error)) return undefined;
@@ -68,10 +69,16 @@ export class RunFolders {
 
   /** The folders of a script, the newest first. */
   async of(key: ScriptKey | typeof SPARE): Promise<string[]> {
-    const names = (await this.#names()).filter((name) => FOLDER.exec(name)?.[1] === key);
-    const folders = names.map((name) => join(this.root, name));
-    const dated = await Promise.all(folders.map(async (folder) => ({ folder, at: await birthOf(folder) })));
-    return dated.sort((left, right) => right.at - left.at).map(({ folder }) => folder);
+    try {
+      const names = (await fs.readdir(join(this.#root, key))).filter((name) => RUN.test(name));
+      return names
+        .sort()
+        .reverse()
+        .map((name) => join(this.#root, key, name));
+    } catch (error) {
+      if (isAbsent(error)) return [];
+      throw error;
+    }
   }
 
   async spares(): Promise<string[]> {
@@ -82,13 +89,9 @@ export class RunFolders {
     await fs.rm(folder, { recursive: true, force: true });
   }
 
-  async #names(): Promise<string[]> {
-    try {
-      return await fs.readdir(this.root);
-    } catch (error) {
-      if (isAbsent(error)) return [];
-      throw error;
-    }
+  /** Removes all folders of a script. */
+  async removeAll(key: ScriptKey): Promise<void> {
+    await this.remove(join(this.#root, key));
   }
 }
 
@@ -98,21 +101,15 @@ export class RunFolders {
  * removed.
  */
 export function folderNamedBy(stdout: string | null, key: ScriptKey): string | undefined {
-  if (stdout === null || !stdout.startsWith('/') || stdout.includes('/../')) return undefined;
+  if (stdout === null || !stdout.startsWith('/')) return undefined;
   const folder = dirname(stdout);
-  const name = folder.slice(folder.lastIndexOf('/') + 1);
-  const fits = FOLDER.exec(name)?.[1] === key && dirname(folder).endsWith('/runs');
+  const [runs, ofKey, run] = folder.split('/').slice(-3);
+  const fits = runs === 'runs' && ofKey === key && RUN.test(run ?? '');
   return fits && stdout === join(folder, STDOUT) ? folder : undefined;
 }
 
-async function birthOf(folder: string): Promise<number> {
-  try {
-    return (await fs.stat(folder)).birthtimeMs;
-  } catch (error) {
-    // Removed meanwhile.
-    if (isAbsent(error)) return 0;
-    throw error;
-  }
+function newRun(): string {
+  return `${Date.now().toString(16).padStart(12, '0')}-${randomBytes(8).toString('hex')}`;
 }
 
 function isAbsent(error: unknown): boolean {

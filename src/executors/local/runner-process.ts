@@ -1,6 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { promises as fs } from 'node:fs';
+import type { Writable } from 'node:stream';
 import type { RunOrder } from '../../protocol/run-order.ts';
 import type { Sighting } from '../executor.ts';
 import { markOf, type ProcessMark } from './machine.ts';
@@ -20,17 +21,19 @@ const RUNNER_THREADS = '8';
 export class RunnerProcess {
   readonly mark: ProcessMark;
   readonly ended: Promise<void>;
-  readonly #child: ChildProcess;
+  /** Until the order is handed over; nothing of a child that has ended is kept but how it did. */
+  #stdin: Writable | null;
   #end: Sighting | undefined;
 
   private constructor(child: ChildProcess) {
     const pid = child.pid ?? 0;
-    this.#child = child;
+    this.#stdin = child.stdin;
     // Where it ended already, no process is ever taken for it.
     this.mark = markOf(pid) ?? { pid, startTicks: '' };
     this.ended = new Promise((resolve) => {
       child.once('exit', (exitCode, signal) => {
         this.#end = { presence: 'gone', exitCode, signal };
+        this.#stdin = null;
         resolve();
       });
     });
@@ -69,8 +72,9 @@ export class RunnerProcess {
 
   /** Hands the order over and closes its stdin; false where it ended instead of taking it. */
   async handOver(order: RunOrder): Promise<boolean> {
-    const { stdin } = this.#child;
-    if (stdin === null || this.#end) return false;
+    const stdin = this.#stdin;
+    if (stdin === null) return false;
+    this.#stdin = null;
     const { promise, resolve } = Promise.withResolvers<boolean>();
     stdin.end(JSON.stringify(order), (error?: Error | null) => resolve(!error));
     return promise;
@@ -78,7 +82,7 @@ export class RunnerProcess {
 
   /** Lets a runner go that has no order: it ends by itself. */
   dismiss(): void {
-    this.#child.stdin?.destroy();
+    this.#stdin?.destroy();
   }
 }
 

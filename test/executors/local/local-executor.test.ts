@@ -1,14 +1,6 @@
 /** What is special about runners that are processes of this machine; test/contracts/ has what holds for all. */
 import { execFileSync, spawn } from 'node:child_process';
-import {
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  symlinkSync,
-  utimesSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { resolve } from 'node:path';
 import { test, type Test } from 'tap';
@@ -135,19 +127,19 @@ test('a claim cannot make an agent read or remove what is no stdout of that scri
   const { agent, publish, state } = localGround(t);
   const { order } = publish('true');
   const executor = agent();
-  const random = '0123456789abcdef';
-  const folder = `${state}/runs/${order.key}-${random}`;
+  const run = '0123456789ab-0123456789abcdef';
+  const folder = `${state}/runs/${order.key}/${run}`;
   mkdirSync(folder, { recursive: true });
   t.equal(folderNamedBy(`${folder}/stdout`, order.key), folder);
   const { order: other } = publish('true');
   const crafted = [
     '/etc/passwd',
     `${folder}/process.json`,
-    `${state}/runs/${other.key}-${random}/stdout`,
+    `${state}/runs/${other.key}/${run}/stdout`,
     `${folder}/../../../etc/stdout`,
-    `${state}/runs/../runs/${order.key}-${random}/stdout`,
-    `runs/${order.key}-${random}/stdout`,
-    `/tmp/${order.key}-${random}/stdout`,
+    `${folder}/../${run}x/stdout`,
+    `runs/${order.key}/${run}/stdout`,
+    `/tmp/${order.key}/${run}/stdout`,
   ];
   for (const stdout of crafted) {
     t.equal(folderNamedBy(stdout, order.key), undefined, stdout);
@@ -203,9 +195,7 @@ test('runners get the environment that was given, without what is for the agent 
 test('the spare runner', async (t) => {
   keepAwake(t);
   const spares = (state: string): string[] => {
-    return existsSync(`${state}/runs`)
-      ? readdirSync(`${state}/runs`).filter((name) => name.startsWith('.spare'))
-      : [];
+    return existsSync(`${state}/runs/.spare`) ? readdirSync(`${state}/runs/.spare`) : [];
   };
 
   t.test('takes the next script, and another one is made when it is quiet', async (t) => {
@@ -216,7 +206,7 @@ test('the spare runner', async (t) => {
     t.equal(spares(state).length, 1);
     const { order, claim } = publish('true');
     const [spare] = spares(state);
-    const { pid } = JSON.parse(readFileSync(`${state}/runs/${spare}/process.json`, 'utf8')) as {
+    const { pid } = JSON.parse(readFileSync(`${state}/runs/.spare/${spare}/process.json`, 'utf8')) as {
       pid: number;
     };
     await executor.launch(order);
@@ -237,7 +227,7 @@ test('the spare runner', async (t) => {
     const executor = agent();
     await executor.prepare();
     const [spare] = spares(state);
-    const { pid } = JSON.parse(readFileSync(`${state}/runs/${spare}/process.json`, 'utf8')) as {
+    const { pid } = JSON.parse(readFileSync(`${state}/runs/.spare/${spare}/process.json`, 'utf8')) as {
       pid: number;
     };
     process.kill(pid, 'SIGKILL');
@@ -274,7 +264,6 @@ test('RunFolders tells the folders of a script, the newest first, and reads note
   const first = await folders.make(key);
   await new Promise((next) => setTimeout(next, 10));
   const second = await folders.make(key);
-  utimesSync(first, new Date(), new Date());
   t.same(await folders.of(key), [second, first]);
   t.equal(await folders.noted(first), undefined);
   writeFileSync(`${first}/process.json`, '{"pid":1');
