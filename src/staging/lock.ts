@@ -1,8 +1,8 @@
-import { randomBytes } from 'node:crypto';
 import { performance } from 'node:perf_hooks';
 import lockfile from 'proper-lockfile';
 import type { Volume } from '../mount/volume.ts';
 import { Fault } from '../protocol/fault.ts';
+import { temporaryBeside } from './atomic-file.ts';
 import { lockFilesOn, lookAt, type LockFiles, type LockMark } from './lock-files.ts';
 
 export interface LockOptions {
@@ -184,7 +184,7 @@ export class VolumeLocks {
 
   /** By a rename, which only one can win, and never by a bare rmdir, which could hit a fresh lock of the same name. */
   async #moveAway(path: string): Promise<void> {
-    const dead = `${path}.dead.${randomBytes(8).toString('hex')}`;
+    const dead = temporaryBeside(path);
     if (await this.#volume.rename(path, dead)) await this.#volume.removeFolder(dead);
     this.#sightings.delete(path);
   }

@@ -36,6 +36,7 @@ export async function sweepStaging(volume: Volume, rules: SweepRules, now: Date)
   await sweep.uploads();
   await sweep.stagings();
   await sweep.temporaries(layout.root, 0);
+  await sweep.temporaries(layout.locks, 0);
   await sweep.temporaries(layout.packages, 1);
   await sweep.temporaries(layout.isolation, 1);
   await sweep.temporaries(layout.tickets, 2);

@@ -76,11 +76,12 @@ test('sweepStaging() removes what killed agents left half made, when it is old',
     left(`${temporaryBeside(record.root)}/`, ms),
     left(temporaryBeside(`${layout.isolation}/line/1`), ms),
     left(`${temporaryBeside(layout.identity)}/`, ms),
+    left(`${temporaryBeside(layout.lock('sweep'))}/`, ms),
   ];
   const [young, old] = [places(HOUR_MS / 2), places(2 * HOUR_MS)];
   const kept = [left(record.asked, 9 * DAY_MS), left(`${layout.isolation}/line/1`, 9 * DAY_MS), layout.epoch];
   left(layout.epoch, 9 * DAY_MS);
-  t.strictSame(await sweepStaging(volume, rules, now), { ...NOTHING, uploads: 1, temporaries: 6 });
+  t.strictSame(await sweepStaging(volume, rules, now), { ...NOTHING, uploads: 1, temporaries: 7 });
   for (const path of [...young, ...kept]) t.ok(existsSync(path), path);
   for (const path of old) t.notOk(existsSync(path), path);
 });
