@@ -219,6 +219,7 @@ async function findState({ config, reporter, volume }: Parts, state: AgentState)
     },
   );
   await keeper.start();
+  await executor.prepare();
   return { view: { scripts: book, packages, blobs }, book, keeper, blobs, sweeper, executor };
 }
 

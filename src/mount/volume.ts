@@ -87,9 +87,16 @@ export class Volume {
 
   /** Renames a folder onto a name that must be free; false where something is there. Atomic and exclusive. */
   async renameExclusive(fromFolder: string, to: string): Promise<boolean> {
-    return this.#unless('exists', false, 'rename', fromFolder, () =>
-      fs.rename(fromFolder, to).then(() => true),
-    );
+    return this.#unless('exists', false, 'rename', fromFolder, async () => {
+      try {
+        await fs.rename(fromFolder, to);
+        return true;
+      } catch (error) {
+        // A file stands there: rename(2) calls that "not a folder".
+        if (errnoOf(error) === ENOTDIR) return false;
+        throw error;
+      }
+    });
   }
 
   /**
@@ -230,6 +237,7 @@ const READ_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBL
 
 /** EPERM, EMLINK, ENOSYS, EOPNOTSUPP: what link(2) says on file systems without hard links. */
 const NO_LINKS: ReadonlySet<number> = new Set([1, 31, 38, 95]);
+const ENOTDIR = 20;
 
 /** NFS may send a LINK twice and tell of EEXIST although the first one made the name. */
 async function isSameFile(from: string, to: string): Promise<boolean> {

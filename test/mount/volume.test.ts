@@ -478,3 +478,12 @@ test('every operation of a volume passes the gate', async (t) => {
   const others = ['link', 'rename', 'utimes', 'chmod', 'statfs', 'unlink', 'rmdir'];
   t.strictSame([...seen].sort(), [...all, ...others].sort());
 });
+
+test('a folder is never renamed onto a file that has the name', async (t) => {
+  const volume = await temporaryVolume(t);
+  const [folder, file] = [`${volume.layout.canary}/folder`, `${volume.layout.canary}/file`];
+  await volume.makeFolder(folder);
+  await (await volume.create(file))?.close();
+  t.equal(await volume.renameExclusive(folder, file), false);
+  t.equal((await volume.look(file))?.isFile, true);
+});

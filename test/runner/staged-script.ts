@@ -211,12 +211,12 @@ export function processesWith(cookie: string): number[] {
     .map(Number);
 }
 
-/** Waits until `met` answers something else than undefined or false; fails after ten seconds. */
+/** Waits until `met` answers something else than undefined or false; fails after a minute. */
 export async function until<T>(what: string, met: () => T | undefined | false): Promise<T> {
-  for (const last = Date.now() + 10_000; ;) {
+  for (const last = Date.now() + 60_000; ;) {
     const answer = met();
     if (answer !== undefined && answer !== false) return answer;
-    if (Date.now() > last) throw new Error(`not met within 10 s: ${what}`);
+    if (Date.now() > last) throw new Error(`not met within 60 s: ${what}`);
     await new Promise((next) => setTimeout(next, 10));
   }
 }
