@@ -76,18 +76,22 @@ export async function run(): Promise<BenchResult> {
         }),
       );
     }
-    const ratio = median(ours) / median(rival);
+    const ratio = median(ours.map((time, round) => time / (rival[round] ?? Number.NaN)));
     return {
-      name: 'Small files',
+      name: 'many small files',
       goal: `${FILES} files of 1 KiB in one workspace take at most ${GOAL} × tar x + sync`,
       rows: [
         { label: 'tar x + sync, median', value: median(rival), unit: 's' },
         { label: 'staged and published, median', value: median(ours), unit: 's' },
-        { label: 'ratio of the medians', value: ratio, unit: '×' },
+        { label: 'ratio, median of pairs', value: ratio, unit: '×' },
         { label: 'tar x + sync, fastest', value: Math.min(...rival), unit: 's' },
         { label: 'staged and published, fastest', value: Math.min(...ours), unit: 's' },
       ],
       met: ratio <= GOAL,
+      notes: [
+        'Two threads with synchronous calls and one syncfs. An fsync of each file, sixteen at once, took 2.5 times as long as tar and sync.',
+        'ext4 does not reuse inodes that were freed in the last minutes, and looks past each of them: after many files were deleted there, both sides take up to ten times as long.',
+      ],
     };
   } finally {
     rmSync(folder, { recursive: true, force: true });

@@ -15,14 +15,20 @@ const NGINX_PORT = 18_080;
 /** Room on the disk for every round of ours and one file of each rival. */
 const NEEDED_BYTES = SIZE_MIB * MIB * (ROUNDS + 4);
 
-const run_ = promisify(execFile);
+const NOTES = [
+  'curl, which sends, shares the processors with the agent. On two cores the sum of sending, receiving, hashing and writing is the limit, not the disk.',
+  'Won: batches of 256 KiB by writev, two at once; giving the memory of each chunk back as soon as it is written (receiving then takes half of the CPU time); an fsync every 64 MiB while more comes in.',
+  'Lost or drew: hash and write in a worker with transferred buffers (0.75 of the throughput at the same CPU time), batches of 1 and 4 MiB, three writes at once, setting the length of the file beforehand.',
+];
+
+const execute = promisify(execFile);
 
 /** Seconds of each round by what was done in it. */
 type Times = Record<'sha256' | 'dd' | 'nginx' | 'push', number[]>;
 
 async function seconds(command: string, ...rest: readonly string[]): Promise<number> {
   const from = performance.now();
-  await run_(command, rest);
+  await execute(command, rest);
   return (performance.now() - from) / 1000;
 }
 
@@ -104,18 +110,26 @@ function rowsFor(times: Times): BenchRow[] {
     speed('dd conv=fsync', times.dd),
     speed('longshore: received, hashed, fsynced', times.push),
     { label: 'longshore, fastest', value: SIZE_MIB / Math.min(...times.push), unit: 'MiB/s' },
-    { label: 'of the slower of sha256 and dd', value: ratioOf(times), unit: '×' },
+    { label: 'of the slower of sha256 and dd, median of pairs', value: ratioOfSlower(times), unit: '×' },
   ];
   if (times.nginx.length === 0) return rows;
   return [
     ...rows,
     speed('nginx PUT + openssl sha256 + sync', times.nginx),
-    { label: 'of nginx with both', value: median(times.nginx) / median(times.push), unit: '×' },
+    { label: 'of nginx with both, median of pairs', value: ratioOf(times.nginx, times.push), unit: '×' },
   ];
 }
 
-function ratioOf({ sha256, dd, push: ours }: Times): number {
-  return Math.max(median(sha256), median(dd)) / median(ours);
+/** Of each round by itself, since a machine is not the same in all of them. */
+function ratioOf(rival: readonly number[], ours: readonly number[]): number {
+  return median(ours.map((time, round) => (rival[round] ?? Number.NaN) / time));
+}
+
+function ratioOfSlower({ sha256, dd, push: ours }: Times): number {
+  return ratioOf(
+    sha256.map((time, round) => Math.max(time, dd[round] ?? 0)),
+    ours,
+  );
 }
 
 /** One large package pushed by curl into a real agent, against hashing alone, writing alone, and nginx with both. */
@@ -130,10 +144,10 @@ export async function run(): Promise<BenchResult> {
       name: 'upload of a large package',
       goal: `${SIZE_MIB} MiB at ${GOAL} of the slower of sha256 and dd with fsync; first, faster than nginx with both`,
       rows: rowsFor(times),
-      met: ratioOf(times) >= GOAL,
+      met: ratioOfSlower(times) >= GOAL,
       notes: [
         ...(times.nginx.length > 0 ? [] : ['nginx is not installed here, so that it was not measured.']),
-        'curl, which sends, and the agent share the processors of the machine.',
+        ...NOTES,
       ],
     };
   });
