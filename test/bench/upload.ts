@@ -17,7 +17,7 @@ const NEEDED_BYTES = SIZE_MIB * MIB * (ROUNDS + 4);
 
 const NOTES = [
   'curl, which sends, shares the processors with the agent. On two cores the sum of sending, receiving, hashing and writing is the limit, not the disk.',
-  'Won: batches of 256 KiB by writev, two at once; giving the memory of each chunk back as soon as it is written (receiving then takes half of the CPU time); an fsync every 64 MiB while more comes in.',
+  'Won: batches of 256 KiB by writev, two at once; giving the memory of each chunk back as soon as it is written (receiving then takes half of the CPU time).',
   'Lost or drew: hash and write in a worker with transferred buffers (0.75 of the throughput at the same CPU time), batches of 1 and 4 MiB, three writes at once, setting the length of the file beforehand.',
 ];
 
