@@ -1,5 +1,5 @@
 /** The pages of reference say what the code does, and nothing else. */
-import { mkdirSync, readFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { FAILURES, isFailureCode } from '../src/protocol/failure-table.ts';
@@ -38,6 +38,15 @@ t.test(
     }
   },
 );
+
+t.test('a test speaks of each code', (t) => {
+  const tests = readdirSync('test', { recursive: true, encoding: 'utf8' })
+    .filter((path) => path.endsWith('.test.ts') && path !== 'docs.test.ts')
+    .map((path) => readFileSync(join('test', path), 'utf8'))
+    .join('\n');
+  for (const code of Object.keys(FAILURES)) t.match(tests, new RegExp(`\\b${code}\\b`), code);
+  t.end();
+});
 
 t.test('what the advice refers to is there', async (t) => {
   const keys = new Set(configRows().map(({ key }) => key));

@@ -1,4 +1,4 @@
-import { bytesOf, type AgentProcess } from '../harness/agent-process.ts';
+import type { AgentProcess } from '../harness/agent-process.ts';
 import { withAgent } from './bench-agent.ts';
 import { quantile, type BenchResult } from './bench-result.ts';
 
@@ -25,23 +25,26 @@ async function latencies(agent: AgentProcess): Promise<number[]> {
 }
 
 /** MiB/s from the script's first byte to the client's last, for lines of 80 bytes as fast as they come. */
-async function flood(agent: AgentProcess): Promise<{ mibPerSecond: number; whole: boolean }> {
+async function flood(agent: AgentProcess): Promise<{ mibPerSecond: number; lost: number }> {
   const line = `${'x'.repeat(79)}\n`;
-  const count = (FLOOD_MIB << 20) / line.length;
+  const count = Math.floor((FLOOD_MIB << 20) / line.length);
   await agent.call('PUT', '/v1/scripts/flood', {
     language: 'bash',
     body: `yes ${line.trim()} | head -n ${count}`,
   });
   const from = performance.now();
-  const { lines } = await agent.follow('flood');
+  let whole = 0;
+  await agent.followPages('flood', (lines) => {
+    whole += lines.filter(({ stream, text }) => stream === 'stdout' && `${text}\n` === line).length;
+  });
   const seconds = (performance.now() - from) / 1000;
-  return { mibPerSecond: FLOOD_MIB / seconds, whole: bytesOf(lines, 'stdout').length === FLOOD_MIB << 20 };
+  return { mibPerSecond: FLOOD_MIB / seconds, lost: count - whole };
 }
 
 export async function run(): Promise<BenchResult> {
   return withAgent(async (agent) => {
     const found = await latencies(agent);
-    const { mibPerSecond, whole } = await flood(agent);
+    const { mibPerSecond, lost } = await flood(agent);
     const p99 = quantile(found, 0.99);
     return {
       name: 'journal',
@@ -51,9 +54,9 @@ export async function run(): Promise<BenchResult> {
         { label: 'latency p99', value: p99, unit: 'ms' },
         { label: 'latency maximum', value: quantile(found, 1), unit: 'ms' },
         { label: `${FLOOD_MIB} MiB of 80-byte lines, to the client`, value: mibPerSecond, unit: 'MiB/s' },
-        { label: 'lines lost', value: whole ? 0 : 1, unit: '' },
+        { label: 'lines lost', value: lost, unit: '' },
       ],
-      met: p99 < GOAL_MS && mibPerSecond >= GOAL_MIB && whole,
+      met: p99 < GOAL_MS && mibPerSecond >= GOAL_MIB && lost === 0,
       notes: ['The client that follows runs on the same machine and takes its share of the processor.'],
     };
   });

@@ -124,14 +124,24 @@ export class AgentProcess {
   /** Follows a script to its end; `lines` are all lines, each once, as the pages gave them. */
   async follow(ticket: string, after = 's0.a0'): Promise<{ status: ScriptStatus; lines: JournalLine[] }> {
     const lines: JournalLine[] = [];
+    const status = await this.followPages(ticket, (page) => lines.push(...page), after);
+    return { status, lines };
+  }
+
+  /** As `follow`, for one who keeps no line; returns the last answer. */
+  async followPages(
+    ticket: string,
+    take: (lines: readonly JournalLine[]) => void,
+    after = 's0.a0',
+  ): Promise<ScriptStatus> {
     for (let cursor = after; ;) {
       const { status, json, text } = await this.call('GET', `/v1/scripts/${ticket}?after=${cursor}&wait=20`);
       if (status !== 200) throw new Error(`GET ${ticket} answered ${status}: ${text}`);
       // Checked against the schema in test/api; here it is read.
       const page = json as unknown as ScriptStatus;
-      lines.push(...page.journal.lines);
+      take(page.journal.lines);
       cursor = page.journal.next;
-      if (page.outcome && !page.journal.more) return { status: page, lines };
+      if (page.outcome && !page.journal.more) return page;
     }
   }
 
