@@ -13,7 +13,8 @@ import {
 } from './client/script-commands.ts';
 import { say, type Terminal } from './client/terminal.ts';
 import packageJson from '../package.json' with { type: 'json' };
-import { configRows, defaultTokensFile, environmentValue, loadConfig } from './config.ts';
+import { configRows } from './config-schema.ts';
+import { defaultTokensFile, environmentValue, loadConfig } from './config.ts';
 import { FAILURES } from './protocol/failure-table.ts';
 import { Fault } from './protocol/fault.ts';
 

@@ -2,9 +2,9 @@ import { writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import fc from 'fast-check';
 import t from 'tap';
+import { configRows } from '../src/config-schema.ts';
 import {
   addressOf,
-  configRows,
   defaultTokensFile,
   environmentValue,
   loadConfig,

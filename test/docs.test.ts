@@ -3,7 +3,7 @@ import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { FAILURES, isFailureCode } from '../src/protocol/failure-table.ts';
-import { configRows } from '../src/config.ts';
+import { configRows } from '../src/config-schema.ts';
 import { METRICS } from '../src/telemetry/metric-list.ts';
 import { FAILURE_ADVICE } from './gate/failure-advice.ts';
 import { openApi, referencePages, sentence } from './gate/reference-pages.ts';

@@ -51,7 +51,7 @@ export function addAboutRoutes(app: App, options: ApiOptions): void {
 }
 
 /** What a server may rely on: a member of a start body that is not named here is refused. */
-function capabilitiesOf({ version, limits }: ApiOptions): Readonly<Record<string, unknown>> {
+function capabilitiesOf({ version, limits, checkPod }: ApiOptions): Readonly<Record<string, unknown>> {
   const { scriptBodyMaxBytes, maxDeadlineSeconds, maxWaitSeconds, uploadMaxBytes, maxUploads, maxScripts } =
     limits;
   return {
@@ -61,7 +61,8 @@ function capabilitiesOf({ version, limits }: ApiOptions): Readonly<Record<string
     storage: ['shared'],
     isolation: ['none', 'full'],
     digests: ['sha-256'],
-    fields: Object.keys(startBodySchema(limits).properties),
+    executor: checkPod ? 'kubernetes' : 'local',
+    fields: Object.keys(startBodySchema(limits).properties).filter((name) => checkPod || name !== 'pod'),
     limits: {
       ...START_LIMITS,
       ...{ scriptBodyMaxBytes, maxDeadlineSeconds, maxWaitSeconds, uploadMaxBytes, maxUploads, maxScripts },

@@ -1,6 +1,7 @@
 import type { ScriptBook } from '../scripts/script-book.ts';
 import type { BlobStore } from '../staging/blob-store.ts';
 import type { PackageStore } from '../staging/package-store.ts';
+import type { PodWishes } from '../protocol/pod-wishes.ts';
 import type { FailureCode } from '../protocol/failure-table.ts';
 
 /** What the routes need of the agent behind them. */
@@ -59,6 +60,8 @@ export interface ApiOptions {
   /** Names the server that a token belongs to. */
   readonly serverOf: (token: string) => string | undefined;
   readonly limits: ApiLimits;
+  /** Tells whether a script may have what it wishes of its pod; missing where scripts have no pods. @throws {Fault} POD_NOT_ALLOWED. */
+  readonly checkPod?: ((wishes: PodWishes) => void) | undefined;
   /** Whether new work would go well, from memory alone: a probe must not wait for a volume. */
   readonly readiness: () => { readonly ready: boolean; readonly says: string };
   /** Aborted when the agent begins to stop: intake is refused, waiting calls are answered, streams end. */

@@ -61,7 +61,8 @@ function addStart(app: App, options: ApiOptions): void {
     '/v1/scripts/:ticket',
     {
       onRequest: intakeGuard(options),
-      preValidation: async (request) => refuseUnsupported(request.body),
+      preValidation: async (request) =>
+        refuseUnsupported(request.body, { pods: options.checkPod !== undefined }),
       schema: {
         ...about,
         summary: 'Start a script',
@@ -74,6 +75,7 @@ function addStart(app: App, options: ApiOptions): void {
     async (request, reply) => {
       const ticket = ticketOf(request);
       const script = scriptRequestFrom(request.body);
+      if (script.pod) options.checkPod?.(script.pod);
       await options.agent().scripts.start(request.serverName, ticket, script);
       void reply.header('location', `/v1/scripts/${ticket}`);
       return statusNow(request, ticket, options, START_OF_JOURNAL);

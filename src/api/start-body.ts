@@ -82,6 +82,43 @@ const Labels = Type.Record(
   },
 );
 
+const Quantities = Type.Record(
+  Type.String({ minLength: 1, maxLength: 100 }),
+  Type.String({ maxLength: 40 }),
+  {
+    maxProperties: 20,
+  },
+);
+const Toleration = Type.Object(
+  {
+    key: Type.Optional(Type.String({ maxLength: 317 })),
+    operator: Type.Optional(Type.Enum(['Exists', 'Equal'])),
+    value: Type.Optional(Type.String({ maxLength: 63 })),
+    effect: Type.Optional(Type.Enum(['NoSchedule', 'PreferNoSchedule', 'NoExecute'])),
+    tolerationSeconds: Type.Optional(Type.Integer({ minimum: 0 })),
+  },
+  closed,
+);
+const Pod = Type.Object(
+  {
+    image: Type.Optional(Type.String({ minLength: 1, maxLength: 1000 })),
+    serviceAccount: Type.Optional(Type.String({ minLength: 1, maxLength: 253 })),
+    resources: Type.Optional(
+      Type.Object(
+        { requests: Type.Optional(Quantities), limits: Type.Optional(Quantities) },
+        { ...closed, description: 'quantities as Kubernetes writes them' },
+      ),
+    ),
+    nodeSelector: Type.Optional(
+      Type.Record(Type.String({ minLength: 1, maxLength: 317 }), Type.String({ maxLength: 63 }), {
+        maxProperties: 20,
+      }),
+    ),
+    tolerations: Type.Optional(Type.Array(Toleration, { maxItems: 20 })),
+  },
+  { ...closed, description: 'in a cluster only, and each only as `podPolicy` of the configuration allows' },
+);
+
 /** The schema of `PUT /v1/scripts/{ticket}`, with the longest deadline that the configuration allows. */
 export function startBodySchema({ maxDeadlineSeconds }: { maxDeadlineSeconds: number }) {
   const list = <T extends TSchema>(item: T, maxItems: number, description = '') =>
@@ -111,6 +148,7 @@ export function startBodySchema({ maxDeadlineSeconds }: { maxDeadlineSeconds: nu
         Type.Integer({ minimum: 0, maximum: START_LIMITS.graceSeconds, description: 'from TERM to KILL' }),
       ),
       labels: Type.Optional(Labels),
+      pod: Type.Optional(Pod),
     },
     closed,
   );
@@ -120,17 +158,17 @@ export function startBodySchema({ maxDeadlineSeconds }: { maxDeadlineSeconds: nu
 export type StartBody = Static<ReturnType<typeof startBodySchema>>;
 
 /** Members that the interface knows and this version does not honour. */
-const UNSUPPORTED_MEMBERS = ['command', 'pod'] as const;
+const UNSUPPORTED_MEMBERS = ['command'] as const;
 
 /**
  * Refuses by name what a later version may do and this one cannot; anything else unknown is left to the schema.
  *
  * @throws {Fault} FIELD_UNSUPPORTED.
  */
-export function refuseUnsupported(body: unknown): void {
+export function refuseUnsupported(body: unknown, can: { readonly pods: boolean }): void {
   if (typeof body !== 'object' || body === null) return;
   const { language, storage } = body as Readonly<Record<string, unknown>>;
-  for (const member of UNSUPPORTED_MEMBERS) {
+  for (const member of [...UNSUPPORTED_MEMBERS, ...(can.pods ? [] : ['pod'])]) {
     if (Object.hasOwn(body, member)) throw unsupported(`/${member}`, 'left out');
   }
   if (typeof language === 'string' && !LANGUAGES.some((known) => known === language)) {

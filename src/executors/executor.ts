@@ -1,3 +1,5 @@
+import type { FailureCode } from '../protocol/failure-table.ts';
+import type { PodWishes } from '../protocol/pod-wishes.ts';
 import type { RunOrder, StartedClaim } from '../protocol/run-order.ts';
 import type { ScriptKey } from '../protocol/ticket.ts';
 
@@ -13,14 +15,21 @@ export interface Executor {
   /**
    * Sees to it that a runner with this order is on its way; returns when it was handed over, not when it started.
    *
-   * @throws {Fault} RUNNER_NOT_STARTED when no runner can be made, with the cause.
+   * `wishes` are what the script wishes of its pod, allowed already.
+   *
+   * @throws {Fault} RUNNER_NOT_STARTED when no runner can be made, with the cause; in a cluster the CLUSTER_ code of the
+   * refusal, with its words in `detail.evidence`. Where the code's retry is `later`, it is worth trying again.
    */
-  launch(order: RunOrder): Promise<void>;
+  launch(order: RunOrder, wishes?: PodWishes): Promise<void>;
 
   /** Tells what became of the runner of `key`; `claim` is what `out/started` says, when there is one. */
   look(key: ScriptKey, claim: StartedClaim | undefined): Promise<Sighting>;
 
-  /** Asks the runner to end its script (TERM, grace, KILL) and itself. False when there is none to ask. */
+  /**
+   * Asks the runner to end its script (TERM, grace, KILL) and itself. False when there is none to ask.
+   *
+   * Without a claim of a runner, whatever was launched is taken away: it can run nothing any more.
+   */
   stop(key: ScriptKey, claim: StartedClaim | undefined): Promise<boolean>;
 
   /**
@@ -34,14 +43,19 @@ export interface Executor {
   witness(key: ScriptKey, claim: StartedClaim | undefined): Promise<Witness | undefined>;
 
   /**
-   * Calls `changed` when there may be new output of `key` or its runner may be gone; until `signal` aborts.
+   * Calls `changed` when there may be new output of `key` or its runner may be gone, and `says` for what is told about
+   * its pod (a line may come again, under the same mark); until `signal` aborts.
    *
    * May begin before the launch. A later watch of a key takes the place of this one; the end of a runner ends it too.
    */
   watch(
     key: ScriptKey,
     claim: StartedClaim | undefined,
-    watch: { changed: () => void; signal: AbortSignal },
+    watch: {
+      readonly changed: () => void;
+      readonly says?: (line: PodLine) => void;
+      readonly signal: AbortSignal;
+    },
   ): void;
 
   /** Forgets a script that is over: its first witness and whatever else is kept outside the volume. */
@@ -51,14 +65,51 @@ export interface Executor {
   close(): Promise<void>;
 }
 
-/** `none`: never seen, already removed, or where this agent cannot look. `gone` says how the runner's own process ended, where that is known. */
+/**
+ * `none`: never seen, already removed, or where this agent cannot look. `gone` says how the runner's own process ended,
+ * where that is known.
+ */
 export type Sighting =
   | { readonly presence: 'none' }
-  | { readonly presence: 'alive' }
-  | { readonly presence: 'gone'; readonly exitCode: number | null; readonly signal: string | null };
+  | {
+      readonly presence: 'alive';
+      /** What keeps it from running, or makes doubtful that it does. */
+      readonly trouble?: Trouble | undefined;
+      /** It may be over although nobody says so: its output ended, or whoever would say so is away. */
+      readonly maybeOver?: boolean;
+    }
+  | {
+      readonly presence: 'gone';
+      readonly exitCode: number | null;
+      readonly signal: string | null;
+      /** Why it ended, where that was not its own doing. */
+      readonly trouble?: Trouble | undefined;
+    };
 
-/** A file-like source of journal frames, which only grows. */
+/** Something that happened to the pod around a script, for its journal. */
+export interface PodLine {
+  readonly text: string;
+  /** Two lines with one mark are the same line. */
+  readonly mark: string;
+}
+
+/** What stands in the way of a runner, or ended it, in the words of whoever is around it. */
+export interface Trouble {
+  readonly code: FailureCode;
+  /** One sentence for a person. */
+  readonly says: string;
+  /** As it came, bounded in size (invariant 14). */
+  readonly evidence: Readonly<Record<string, unknown>>;
+  /** Waiting does not heal it. */
+  readonly final: boolean;
+  /** Since when, in ms since 1970. */
+  readonly sinceMs: number;
+}
+
+/** A file-like source of journal frames, which only grows at its end. */
 export interface Witness {
+  /** The first position that is still there: what is before it was dropped. */
+  start(): Promise<number>;
   /** Bytes that are there now. */
   size(): Promise<number>;
   /** At most `length` bytes from `position`; fewer at the end. */

@@ -18,7 +18,7 @@ interface FailureRow {
  * Every way in which a request or a script can end, once.
  *
  * The code is the API field, the metric label, the word in the journal and the anchor in docs/reference/failures.md.
- * Codes are never renamed and never reused. Order: how a script ends, then staging, server, agent, storage.
+ * Codes are never renamed and never reused. Order: how a script ends, in general and in a cluster, then staging, server, agent, storage.
  * One row a line, since a table is read by its columns.
  */
 // prettier-ignore
@@ -37,6 +37,25 @@ export const FAILURES = {
   RUNNER_STOPPED: { category: 'agent', status: null, exit: 143, retry: 'later', says: 'somebody other than the agent told the runner to stop' },
   RUNNER_NOT_STARTED: { category: 'agent', status: null, exit: 71, retry: 'later', says: 'the runner could not be started in time, so nothing ran' },
 
+  CLUSTER_OOM: { category: 'cluster', status: null, exit: 137, retry: 'never', says: 'the kernel ended the script because its pod used more memory than it may' },
+  CLUSTER_EVICTED: { category: 'cluster', status: null, exit: 75, retry: 'operator', says: 'the pod of the script was evicted from its node' },
+  CLUSTER_PREEMPTED: { category: 'cluster', status: null, exit: 75, retry: 'operator', says: 'the scheduler ended the pod of the script for one of higher priority' },
+  CLUSTER_NODE_LOST: { category: 'cluster', status: null, exit: 75, retry: 'operator', says: 'the node of the script is lost, so nobody knows how the script ended' },
+  CLUSTER_POD_DELETED: { category: 'cluster', status: null, exit: 75, retry: 'operator', says: 'somebody other than the agent deleted the pod of the script' },
+  CLUSTER_POD_FAILED: { category: 'cluster', status: null, exit: 70, retry: 'operator', says: 'the pod of the script failed for a reason that the agent does not know' },
+  CLUSTER_IMAGE_MISSING: { category: 'cluster', status: null, exit: 71, retry: 'operator', says: 'an image of the pod could not be fetched, so nothing ran' },
+  CLUSTER_IMAGE_INVALID: { category: 'cluster', status: null, exit: 64, retry: 'never', says: 'the name of the image is no name of an image, so nothing ran' },
+  CLUSTER_UNSCHEDULABLE: { category: 'cluster', status: null, exit: 75, retry: 'later', says: 'no node took the pod of the script in time, so nothing ran' },
+  CLUSTER_CLAIM_UNBOUND: { category: 'cluster', status: null, exit: 71, retry: 'operator', says: 'the volume claim of the pod is missing or not bound, so nothing ran' },
+  CLUSTER_MOUNT_FAILED: { category: 'cluster', status: null, exit: 75, retry: 'later', says: 'the node could not mount a volume of the pod in time, so nothing ran' },
+  CLUSTER_INIT_FAILED: { category: 'cluster', status: null, exit: 71, retry: 'operator', says: 'the container that brings the runner into the pod failed, so nothing ran' },
+  CLUSTER_CONTAINER_REFUSED: { category: 'cluster', status: null, exit: 71, retry: 'operator', says: 'the node could not make or start the container of the script, so nothing ran' },
+  CLUSTER_ACCOUNT_MISSING: { category: 'cluster', status: null, exit: 71, retry: 'operator', says: 'the service account of the pod does not exist, so nothing ran' },
+  CLUSTER_QUOTA: { category: 'cluster', status: null, exit: 75, retry: 'later', says: 'a quota or limit of the namespace left no room for the pod in time, so nothing ran' },
+  CLUSTER_POD_REFUSED: { category: 'cluster', status: null, exit: 71, retry: 'operator', says: 'the cluster refused the pod of the script, so nothing ran' },
+  CLUSTER_FORBIDDEN: { category: 'cluster', status: null, exit: 77, retry: 'operator', says: 'the agent lacks a right in the cluster' },
+  CLUSTER_UNREACHABLE: { category: 'cluster', status: null, exit: 69, retry: 'later', says: 'the API server of the cluster did not answer' },
+
   PACKAGE_NAME_INVALID: { category: 'staging', status: 400, exit: 64, retry: 'never', says: 'a package id, version or file name breaks the rules for names' },
   PACKAGE_UNKNOWN: { category: 'staging', status: 404, exit: 66, retry: 'never', says: 'the agent does not have this package' },
   PACKAGE_EXISTS: { category: 'staging', status: 412, exit: 73, retry: 'never', says: 'the package exists, and the request wanted to create it' },
@@ -54,6 +73,7 @@ export const FAILURES = {
 
   REQUEST_INVALID: { category: 'server', status: 400, exit: 64, retry: 'never', says: 'the request does not follow the schema' },
   FIELD_UNSUPPORTED: { category: 'server', status: 422, exit: 64, retry: 'never', says: 'this agent cannot honour a field of the request' },
+  POD_NOT_ALLOWED: { category: 'server', status: 422, exit: 64, retry: 'never', says: 'the configuration does not allow what the script wishes of its pod' },
   CURSOR_INVALID: { category: 'server', status: 400, exit: 64, retry: 'never', says: 'the cursor is not one that this agent gave' },
   UNAUTHENTICATED: { category: 'server', status: 401, exit: 77, retry: 'never', says: 'the request carries no token that this agent knows' },
   ROUTE_UNKNOWN: { category: 'server', status: 404, exit: 64, retry: 'never', says: 'there is nothing at this address' },

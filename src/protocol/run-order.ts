@@ -57,7 +57,14 @@ export type StartedClaim =
       readonly stdout: string | null;
       readonly at: string;
     }
-  | { readonly by: 'agent'; readonly reason: string; readonly at: string };
+  | {
+      readonly by: 'agent';
+      readonly reason: string;
+      readonly at: string;
+      /** What is known of the reason, beyond its code. */
+      readonly says?: string;
+      readonly evidence?: Readonly<Record<string, unknown>>;
+    };
 
 /** Reads `out/started`; undefined where it is not whole (its writer was killed in the middle, or is still writing). */
 export function parseStartedClaim(text: string): StartedClaim | undefined {

@@ -1,3 +1,4 @@
+import type { PodWishes } from './pod-wishes.ts';
 import type { Language } from './run-order.ts';
 
 /** The body of `PUT /v1/scripts/{ticket}` as far as this version honours it; unknown members are refused. */
@@ -17,6 +18,7 @@ export interface ScriptRequest {
   readonly deadlineSeconds?: number;
   readonly graceSeconds?: number;
   readonly labels?: Readonly<Record<string, string>>;
+  readonly pod?: PodWishes;
 }
 
 /** A file of the working directory: its content, or the digest of a blob that was pushed before. */

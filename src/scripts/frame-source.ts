@@ -37,7 +37,7 @@ export class FrameSource {
 
   /** Returns an offset at or before the frame that holds line `seq`, from which a scan soon meets it. */
   async offsetBefore(seq: number): Promise<number> {
-    let low = 0;
+    let low = await this.#witness.start();
     let high = await this.#witness.size();
     while (high - low > BLOCK_BYTES) {
       const middle = low + Math.floor((high - low) / 2);
@@ -50,7 +50,7 @@ export class FrameSource {
 
   /** Scans whole lines from `offset`, which is the start of a line. A last line without its end is not there yet. */
   async *scan(offset: number): AsyncGenerator<ScanItem> {
-    let at = offset;
+    let at = Math.max(offset, await this.#witness.start());
     for (;;) {
       const block = await this.#witness.readAt(at, BLOCK_BYTES);
       const lastNewline = block.lastIndexOf(NEWLINE);

@@ -1,16 +1,18 @@
 import { cursorText, type Cursor } from '../protocol/cursor.ts';
 import type { StartedClaim } from '../protocol/run-order.ts';
 import type { JournalLine, JournalPage, Outcome } from '../protocol/script-status.ts';
-import { readScriptLines, type ScriptPage } from './journal-reader.ts';
+import { readScriptLines } from './journal-reader.ts';
+import type { ScriptPage } from './page-builder.ts';
 import { journalKeyOf, type ScriptRoom } from './script-room.ts';
 import { readClaim } from './started-claim.ts';
 import type { Asked } from './ticket-record.ts';
 import { VolumeWitness } from './volume-witness.ts';
 
-/** Where the reader of a script was last; see ReadOptions.hint. */
+/** Where the reader of a script was last, and in which witness; see ReadOptions.hint. */
 export interface PlaceInWitness {
   readonly after: number;
   readonly offset: number;
+  readonly live: boolean;
 }
 
 /** What to read: from where, whether the script is settled, and where the reader was last. */
@@ -36,26 +38,30 @@ export async function readPage(
   asked: Asked,
   read: PageRead,
 ): Promise<{ page: JournalPage; place: PlaceInWitness }> {
-  const script = await scriptPage(room, asked, read);
+  const { script, live } = await scriptPage(room, asked, read);
   const agent = await room.lines.after(asked, read.after.agent);
   const lines = merge(script.lines, agent, script.more);
   const agentSeen = lines.findLast(({ id }) => id.startsWith('a'))?.seq ?? read.after.agent;
   const next = cursorText({ script: script.last, agent: agentSeen });
-  return { page: { next, more: script.more, lines }, place: { after: script.last, offset: script.hint } };
+  return {
+    page: { next, more: script.more, lines },
+    place: { after: script.last, offset: script.hint, live },
+  };
 }
 
 async function scriptPage(
   room: ScriptRoom,
   asked: Asked,
   { after, outcome, place, claim }: PageRead,
-): Promise<ScriptPage> {
+): Promise<{ script: ScriptPage; live: boolean }> {
   const total = outcome?.evidence['lines'];
   const seen = claim ?? (await readClaim(room.volume, asked.key));
   const known = seen === 'unreadable' ? undefined : seen;
   const live = await room.executor.witness(asked.key, known);
+  const hasLive = live !== undefined;
   const volume = new VolumeWitness(room.volume, room.volume.layout.workspace(asked.key).journal);
   try {
-    return await readScriptLines(
+    const script = await readScriptLines(
       { live, volume },
       {
         key: journalKeyOf(room, asked.key),
@@ -64,9 +70,10 @@ async function scriptPage(
         maxBytes: MAX_PAGE_BYTES,
         over: outcome !== undefined,
         ...(typeof total === 'number' && { total }),
-        ...(place?.after === after.script && { hint: place.offset }),
+        ...(place?.after === after.script && place.live === hasLive && { hint: place.offset }),
       },
     );
+    return { script, live: hasLive };
   } finally {
     await live?.close();
   }

@@ -1,4 +1,4 @@
-import type { FailureCode } from '../protocol/failure-table.ts';
+import type { Sighting } from '../executors/executor.ts';
 import { Fault } from '../protocol/fault.ts';
 import type { StartedClaim } from '../protocol/run-order.ts';
 import type { ScriptState } from '../protocol/script-state.ts';
@@ -6,16 +6,18 @@ import type { Outcome } from '../protocol/script-status.ts';
 import type { ScriptKey } from '../protocol/ticket.ts';
 import { publishWorkspace } from '../staging/workspace.ts';
 import { IsolationLine } from './isolation-line.ts';
-import { outcomeOf } from './outcome.ts';
-import { runOrderFor } from './run-order.ts';
+import { outcomeOf, preventedOutcome } from './outcome.ts';
+import { PodNotes } from './pod-notes.ts';
+import { LaunchTrial, type Refusal } from './launch-trial.ts';
 import { cookieOf, type ScriptRoom } from './script-room.ts';
 import { claimForAgent, readClaim } from './started-claim.ts';
-import { keepStrays, settledOutcome } from './settle.ts';
+import { findAuthenticEnd, keepStrays, settledOutcome } from './settle.ts';
 import type { Asked } from './ticket-record.ts';
 import { Wakeup } from './wakeup.ts';
 
 /** What a step found: go on at once, wait for news, or nothing is left to do. */
 type Step = 'again' | 'wait' | 'over';
+type RunnerClaim = StartedClaim & { by: 'runner' };
 
 /** A runner that was told to stop gets this much more than the grace of its script. */
 const STOP_MARGIN_MS = 5000;
@@ -41,7 +43,8 @@ export class ScriptDriver {
   #isNew: boolean;
   #claim: StartedClaim | undefined;
   #state: ScriptState = 'published';
-  #launchedAt: number | undefined;
+  readonly #trial: LaunchTrial;
+  readonly #notes: PodNotes;
   #cancelled = false;
   /** Somebody said that there is news on the volume; output alone, which comes often, is none. */
   #mustAsk = false;
@@ -50,6 +53,8 @@ export class ScriptDriver {
   constructor(room: ScriptRoom, asked: Asked, { closed, isNew }: { closed: AbortSignal; isNew: boolean }) {
     this.#room = room;
     this.asked = asked;
+    this.#trial = new LaunchTrial(room, asked);
+    this.#notes = new PodNotes(room, asked.key, () => this.news.wake());
     this.#closed = closed;
     this.#isNew = isNew;
     const isOver = (key: ScriptKey): Promise<boolean> => room.records.isOver(key);
@@ -101,22 +106,29 @@ export class ScriptDriver {
     const claim = await readClaim(this.#room.volume, key);
     if (claim === undefined) return this.#beforeStart();
     if (claim === 'unreadable') return this.#unreadable();
-    if (claim.by === 'agent') return this.#settle(this.#neverRan(claim.reason));
+    if (claim.by === 'agent') return this.#settlePrevented(claim);
     return this.#whileRunning(claim);
   }
 
   async #beforeStart(): Promise<Step> {
     const { key } = this.asked;
-    if (!(await this.#hasWorkspace())) return this.#settle(this.#neverRan('WORKSPACE_LOST'));
-    if (await this.#isCancelled()) return this.#prevent('SCRIPT_CANCELLED');
-    if (!(await this.#hasTurn())) return this.#isolationOver() ? this.#prevent('ISOLATION_TIMEOUT') : 'wait';
+    if (!(await this.#hasWorkspace()))
+      return this.#settle(preventedOutcome({ reason: 'WORKSPACE_LOST' }, this.#room.now()));
+    if (await this.#isCancelled()) return this.#prevent({ code: 'SCRIPT_CANCELLED' });
+    if (!(await this.#hasTurn()))
+      return this.#isolationOver() ? this.#prevent({ code: 'ISOLATION_TIMEOUT' }) : 'wait';
     const seen = await this.#room.executor.look(key, undefined);
     if (seen.presence === 'none') return this.#launch();
     if (seen.presence === 'gone') {
       await keepStrays(this.#room, this.asked, undefined);
-      return this.#prevent('RUNNER_NOT_STARTED');
+      return this.#prevent(seen.trouble ?? { code: 'RUNNER_NOT_STARTED' });
     }
-    return this.#launchOverdue() ? this.#prevent('RUNNER_NOT_STARTED') : 'wait';
+    // Of an agent before this one, perhaps.
+    if (this.#state !== 'launched') this.#watch(undefined);
+    this.#enter('launched');
+    await this.#notes.tell(seen.trouble);
+    const refusal = this.#trial.judge(seen.trouble);
+    return refusal ? this.#prevent(refusal) : 'wait';
   }
 
   /** Gives the staged folder its name, which an agent that was killed may not have come to. */
@@ -145,22 +157,15 @@ export class ScriptDriver {
   }
 
   async #launch(): Promise<Step> {
-    const { key } = this.asked;
-    this.#launchedAt ??= this.#nowMs();
     // Watched from before the launch, so that the runner's first output cannot be missed.
     this.#watch(undefined);
-    try {
-      await this.#room.executor.launch(runOrderFor(this.#room, this.asked));
-    } catch (error) {
-      if (!(error instanceof Fault) || error.code !== 'RUNNER_NOT_STARTED') throw error;
-      this.#room.observe({ type: 'trouble', key, step: 'launch', error });
-      return this.#launchOverdue() ? this.#prevent('RUNNER_NOT_STARTED') : 'wait';
-    }
+    const refusal = await this.#trial.launch();
+    if (refusal) return this.#prevent(refusal);
     this.#enter('launched');
     return 'wait';
   }
 
-  async #whileRunning(claim: StartedClaim & { by: 'runner' }): Promise<Step> {
+  async #whileRunning(claim: RunnerClaim): Promise<Step> {
     const { executor } = this.#room;
     const { key, graceMs, deadlineMs } = this.asked;
     this.#claim = claim;
@@ -172,7 +177,8 @@ export class ScriptDriver {
     let askVolumeAtMs = 0;
     let stopSent = false;
     while (!this.#closed.aborted) {
-      if ((await executor.look(key, claim)).presence === 'gone') return this.#settleEnded(claim);
+      const step = await this.#ended(claim, await executor.look(key, claim));
+      if (step) return step;
       if (this.#mustAsk || this.#cancelled || this.#nowMs() >= askVolumeAtMs) {
         this.#mustAsk = false;
         askVolumeAtMs = this.#nowMs() + this.#room.limits.reconcileMs;
@@ -191,23 +197,32 @@ export class ScriptDriver {
     return 'over';
   }
 
-  async #settleEnded(claim: StartedClaim & { by: 'runner' }): Promise<Step> {
+  /** Settles a script whose runner is gone, or is over although its pod does not say so. */
+  async #ended(claim: RunnerClaim, seen: Sighting): Promise<Step | undefined> {
+    if (seen.presence === 'none') return undefined;
+    const { trouble } = seen;
+    if (seen.presence === 'alive') {
+      await this.#notes.tell(trouble);
+      const isDoubtful = seen.maybeOver === true || trouble?.final === true;
+      if (!isDoubtful) return undefined;
+      if (!trouble?.final && !(await findAuthenticEnd(this.#room, this.asked, claim))) return undefined;
+    }
     const cancelled = await this.#isCancelled();
-    return this.#settle(await settledOutcome(this.#room, this.asked, { claim, cancelled }));
+    return this.#settle(await settledOutcome(this.#room, this.asked, { claim, cancelled, trouble }));
   }
 
   async #unreadable(): Promise<Step> {
-    this.#launchedAt ??= this.#nowMs();
-    if (!this.#launchOverdue()) return 'wait';
+    if (!this.#trial.judge(undefined)) return 'wait';
     await this.#room.executor.clear(this.asked.key, undefined, cookieOf(this.#room, this.asked.key));
     const evidence = { claim: 'out/started is there and is not whole: its writer was killed in the middle' };
     return this.#settle(outcomeOf('RUNNER_LOST', { endedAt: this.#room.now().toISOString(), evidence }));
   }
 
   /** Takes the claim, so that no runner can run the script; where one has it already, the next step sees it. */
-  async #prevent(reason: FailureCode): Promise<Step> {
+  async #prevent({ code, says, evidence }: Refusal): Promise<Step> {
     const { volume, now } = this.#room;
-    await claimForAgent(volume, this.asked.key, { reason, at: now().toISOString() });
+    const known = { ...(says !== undefined && { says }), ...(evidence && { evidence }) };
+    await claimForAgent(volume, this.asked.key, { reason: code, at: now().toISOString(), ...known });
     return 'again';
   }
 
@@ -225,14 +240,19 @@ export class ScriptDriver {
     return 'over';
   }
 
-  #neverRan(reason: string): Outcome {
-    const code = NEVER_RAN.find((known) => known === reason) ?? 'RUNNER_NOT_STARTED';
-    return outcomeOf(code, { endedAt: this.#room.now().toISOString() });
+  async #settlePrevented(claim: StartedClaim & { by: 'agent' }): Promise<Step> {
+    const { executor } = this.#room;
+    await executor.stop(this.asked.key, undefined).catch((error: unknown) => {
+      // What was launched can run nothing any more; it goes when the script is completed.
+      this.#room.observe({ type: 'trouble', key: this.asked.key, step: 'stop', error });
+    });
+    return this.#settle(preventedOutcome(claim, this.#room.now()));
   }
 
   #watch(claim: StartedClaim | undefined): void {
     this.#room.executor.watch(this.asked.key, claim, {
       changed: () => this.#wakeup.wake(),
+      says: (line) => void this.#notes.add(line),
       signal: this.#closed,
     });
   }
@@ -255,10 +275,6 @@ export class ScriptDriver {
     return isolation !== null && this.#nowMs() - Date.parse(askedAt) > isolation.timeoutSeconds * 1000;
   }
 
-  #launchOverdue(): boolean {
-    return this.#nowMs() - (this.#launchedAt ?? this.#nowMs()) > this.#room.limits.launchTimeoutMs;
-  }
-
   #waitMs(): number {
     const { reconcileMs } = this.#room.limits;
     return this.#state === 'waiting' || this.#state === 'launched'
@@ -270,5 +286,3 @@ export class ScriptDriver {
     return this.#room.now().getTime();
   }
 }
-
-const NEVER_RAN = ['SCRIPT_CANCELLED', 'ISOLATION_TIMEOUT', 'RUNNER_NOT_STARTED', 'WORKSPACE_LOST'] as const;

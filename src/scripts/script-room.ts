@@ -57,5 +57,6 @@ export function scriptLimitsFrom(config: Config): ScriptLimits {
     defaultDeadlineMs: config.defaultDeadlineSeconds * 1000,
     defaultGraceMs: config.defaultGraceSeconds * 1000,
     volumeDeadlineMs: config.volumeDeadlineMs,
+    ...(config.executor === 'kubernetes' && { launchTimeoutMs: config.podLaunchTimeoutMs }),
   };
 }

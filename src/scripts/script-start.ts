@@ -92,5 +92,6 @@ async function stage(room: ScriptRoom, { key, server, ticket, request }: Start):
       request.deadlineSeconds === undefined ? limits.defaultDeadlineMs : request.deadlineSeconds * 1000,
     graceMs: request.graceSeconds === undefined ? limits.defaultGraceMs : request.graceSeconds * 1000,
     labels: request.labels ?? {},
+    ...(request.pod && { pod: request.pod }),
   };
 }

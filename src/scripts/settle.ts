@@ -1,3 +1,4 @@
+import type { Trouble } from '../executors/executor.ts';
 import type { StartedClaim } from '../protocol/run-order.ts';
 import type { Outcome } from '../protocol/script-status.ts';
 import { endInResult, findEnd, straysIn, type FoundEnd } from './end-search.ts';
@@ -10,6 +11,8 @@ import { VolumeWitness } from './volume-witness.ts';
 export interface EndedRun {
   readonly claim: StartedClaim & { by: 'runner' };
   readonly cancelled: boolean;
+  /** Why the pod ended, where that was not its own doing. */
+  readonly trouble?: Trouble | undefined;
 }
 
 const MAX_STRAYS = 50;
@@ -26,10 +29,13 @@ export async function settledOutcome(room: ScriptRoom, asked: Asked, run: EndedR
   const end = await findAuthenticEnd(room, asked, run.claim);
   if (end === undefined) await room.executor.clear(asked.key, run.claim, cookieOf(room, asked.key));
   await keepStrays(room, asked, run.claim);
-  return end ? outcomeFrom(end.record, run.cancelled) : lostOutcome(room, asked, run);
+  const inPod = room.executor.kind === 'kubernetes';
+  const around = { cancelled: run.cancelled, trouble: run.trouble, inPod };
+  return end ? outcomeFrom(end.record, around) : lostOutcome(room, asked, run);
 }
 
-async function findAuthenticEnd(
+/** Looks for an authentic end record in all three places. */
+export async function findAuthenticEnd(
   room: ScriptRoom,
   asked: Asked,
   claim: StartedClaim,
@@ -67,14 +73,18 @@ export async function keepStrays(
   }
 }
 
-function lostOutcome(room: ScriptRoom, asked: Asked, { claim, cancelled }: EndedRun): Outcome {
+function lostOutcome(room: ScriptRoom, asked: Asked, { claim, cancelled, trouble }: EndedRun): Outcome {
   const now = room.now();
   const missing = ['end frame on stdout', 'end frame in out/journal', 'out/result.json'];
   const parts = { startedAt: claim.at, endedAt: now.toISOString(), evidence: { missing, runner: claim.pid } };
   const killed = 'and its runner did not live to write an end record';
   if (cancelled)
     return outcomeOf('SCRIPT_CANCELLED', { ...parts, says: `the script was cancelled, ${killed}` });
-  if (now.getTime() >= Date.parse(claim.at) + asked.deadlineMs) {
+  if (trouble && trouble.code !== 'SCRIPT_DEADLINE') {
+    const evidence = { ...parts.evidence, pod: trouble.evidence };
+    return outcomeOf(trouble.code, { ...parts, evidence, says: trouble.says });
+  }
+  if (trouble || now.getTime() >= Date.parse(claim.at) + asked.deadlineMs) {
     return outcomeOf('SCRIPT_DEADLINE', { ...parts, says: `the script ran into its deadline, ${killed}` });
   }
   return outcomeOf('RUNNER_LOST', parts);

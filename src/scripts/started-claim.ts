@@ -23,7 +23,12 @@ export async function readClaim(volume: Volume, key: ScriptKey): Promise<ClaimSe
 export async function claimForAgent(
   volume: Volume,
   key: ScriptKey,
-  claim: { reason: FailureCode; at: string },
+  claim: {
+    readonly reason: FailureCode;
+    readonly at: string;
+    readonly says?: string;
+    readonly evidence?: Readonly<Record<string, unknown>>;
+  },
 ): Promise<boolean> {
   const bytes = Buffer.from(JSON.stringify({ by: 'agent', ...claim } satisfies StartedClaim));
   return writeOnce(volume, volume.layout.workspace(key).started, bytes);

@@ -3,6 +3,7 @@ import { readOnce, temporaryBeside, writeDurable, writeOnce } from '../staging/a
 import type { Volume } from '../mount/volume.ts';
 import type { Sha256 } from '../protocol/digest.ts';
 import { Fault } from '../protocol/fault.ts';
+import type { PodWishes } from '../protocol/pod-wishes.ts';
 import type { Language } from '../protocol/run-order.ts';
 import type { ScriptIsolation } from '../protocol/script-request.ts';
 import type { Outcome } from '../protocol/script-status.ts';
@@ -33,6 +34,8 @@ export interface Asked {
   readonly deadlineMs: number;
   readonly graceMs: number;
   readonly labels: Readonly<Record<string, string>>;
+  /** What the script wishes of its pod. */
+  readonly pod?: PodWishes;
 }
 
 /** Left behind when a script was completed: its ticket never runs again (invariant 3). */

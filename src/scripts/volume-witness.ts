@@ -15,6 +15,10 @@ export class VolumeWitness implements Witness {
     this.#path = path;
   }
 
+  async start(): Promise<number> {
+    return 0;
+  }
+
   async size(): Promise<number> {
     const file = await this.#volume.openToRead(this.#path);
     if (file === undefined) return 0;

@@ -18,7 +18,7 @@ const check = compileCheck({ schema, httpPart: 'body' });
 /** What a body becomes, or the Fault that refuses it: as the route does it, step for step. */
 function take(body: unknown): ScriptRequest | Fault {
   try {
-    refuseUnsupported(body);
+    refuseUnsupported(body, { pods: false });
     const checked = check(body);
     // The check has just said that it is one.
     return 'error' in checked ? checked.error : scriptRequestFrom(checked.value as StartBody);

@@ -10,6 +10,7 @@ const every = [
   'telemetry',
   'dashboard',
   'config.ts',
+  'config-schema.ts',
 ];
 const executors = ['executors/executor.ts', 'executors/local', 'executors/kubernetes'];
 
@@ -17,7 +18,8 @@ const executors = ['executors/executor.ts', 'executors/local', 'executors/kubern
 export const arrows: Readonly<Record<string, readonly string[]>> = {
   'cli.ts': [...every, ...executors, 'serve.ts', 'package.json'],
   'serve.ts': [...every, ...executors, 'package.json'],
-  'config.ts': [],
+  'config.ts': ['config-schema.ts'],
+  'config-schema.ts': [],
   api: ['scripts', 'staging', 'mount'],
   scripts: ['staging', 'mount', 'executors/executor.ts'],
   'executors/executor.ts': [],
@@ -37,7 +39,9 @@ export const packages: Readonly<Record<string, readonly string[]>> = {
   fastify: ['api'],
   '@fastify/swagger': ['api'],
   '@fastify/type-provider-typebox': ['api'],
-  typebox: ['api', 'config.ts'],
+  typebox: ['api', 'config.ts', 'config-schema.ts'],
+  '@kubernetes/client-node': ['executors/kubernetes'],
+  undici: ['executors/kubernetes'],
   chokidar: ['mount'],
   'proper-lockfile': ['staging'],
   pino: ['telemetry'],
@@ -49,7 +53,7 @@ export const packages: Readonly<Record<string, readonly string[]>> = {
 /** Builtin → where it may be imported, and why only there. Builtins without a row are free, except in protocol. */
 export const builtins: Readonly<Record<string, { readonly only: RegExp; readonly why: string }>> = {
   fs: {
-    only: /^src\/(mount\/|runner\/|config\.ts$|executors\/local\/|client\/local-file\.ts$)/,
+    only: /^src\/(mount\/|runner\/|config\.ts$|executors\/(local|kubernetes)\/|client\/local-file\.ts$)/,
     why: 'any call on a mount may hang for ever, so every one passes the gate of mount/',
   },
   child_process: {

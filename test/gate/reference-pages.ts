@@ -1,6 +1,6 @@
 /** The pages of docs/reference that follow from the code, rendered from it. */
 import { buildApp } from '../../src/api/app.ts';
-import { configRows } from '../../src/config.ts';
+import { configRows } from '../../src/config-schema.ts';
 import { FAILURES, type FailureCode } from '../../src/protocol/failure-table.ts';
 import { METRICS, type MetricRow } from '../../src/telemetry/metric-list.ts';
 import { FAILURE_ADVICE } from './failure-advice.ts';

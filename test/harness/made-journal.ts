@@ -12,6 +12,10 @@ export class MadeWitness implements Witness {
   constructor(bytes: Uint8Array | readonly Buffer[]) {
     this.bytes = bytes instanceof Uint8Array ? Buffer.from(bytes) : Buffer.concat(bytes);
   }
+  async start(): Promise<number> {
+    return 0;
+  }
+
   size(): Promise<number> {
     return Promise.resolve(this.bytes.length);
   }

@@ -1,3 +1,4 @@
+import type { Trouble } from '../../src/executors/executor.ts';
 import fc from 'fast-check';
 import t from 'tap';
 import { AgentLines } from '../../src/scripts/agent-lines.ts';
@@ -258,6 +259,37 @@ t.test('a place whose owner was killed before it looked again does not count', a
   t.strictSame(await line.turn(b, 'full'), { runs: true }, 'and its old place is in nobody’s way');
 });
 
+const EVICTED: Trouble = {
+  code: 'CLUSTER_EVICTED',
+  says: 'the node was low on memory',
+  evidence: { reason: 'Evicted' },
+  final: true,
+  sinceMs: 0,
+};
+
+t.test('a pod that was told to go is why its script was stopped, unless the script was cancelled', (t) => {
+  const code = (record: Parameters<typeof endRecord>[0], cancelled = false): string =>
+    outcomeFrom(endRecord(record), { cancelled, trouble: EVICTED, inPod: true }).code;
+  t.equal(code({ stoppedBy: 'signal', exitCode: 0 }), 'CLUSTER_EVICTED');
+  t.equal(code({ stoppedBy: 'signal', exitCode: 0 }, true), 'SCRIPT_CANCELLED');
+  t.equal(code({ exitCode: 0 }), 'SUCCEEDED', 'it had ended before');
+  t.end();
+});
+
+t.test('in a pod, a script that the kernel killed for memory says so, and one that lost a child too', (t) => {
+  const around = { cancelled: false, trouble: undefined, inPod: true };
+  const killed = outcomeFrom(endRecord({ exitCode: null, signal: 'SIGKILL', oomKills: 1 }), around);
+  t.equal(killed.code, 'CLUSTER_OOM');
+  const failed = outcomeFrom(endRecord({ exitCode: 7, oomKills: 2 }), around);
+  t.equal(failed.code, 'SCRIPT_FAILED');
+  t.match(failed.says, /killed 2 processes for want of memory/);
+  t.equal(
+    outcomeFrom(endRecord({ exitCode: null, signal: 'SIGKILL', oomKills: 0 }), around).code,
+    'SCRIPT_KILLED',
+  );
+  t.end();
+});
+
 t.test('only an end record with exit code 0 that nobody stopped is a success (invariant 4)', (t) => {
   const codes = fc.record({
     exitCode: fc.option(fc.integer({ min: 0, max: 255 })),
@@ -266,18 +298,24 @@ t.test('only an end record with exit code 0 that nobody stopped is a success (in
     fault: fc.option(fc.constant({ code: 'STAGING_MISMATCH' as const, says: 'x' })),
   });
   fc.assert(
-    fc.property(codes, fc.boolean(), (parts, cancelled) => {
-      const clean =
-        parts.exitCode === 0 && parts.signal === null && parts.stoppedBy === null && parts.fault === null;
-      return (outcomeFrom(endRecord(parts), cancelled).code === 'SUCCEEDED') === clean;
-    }),
+    fc.property(
+      codes,
+      fc.boolean(),
+      fc.option(fc.constant(EVICTED), { nil: undefined }),
+      fc.boolean(),
+      (parts, cancelled, trouble, inPod) => {
+        const clean =
+          parts.exitCode === 0 && parts.signal === null && parts.stoppedBy === null && parts.fault === null;
+        return (outcomeFrom(endRecord(parts), { cancelled, trouble, inPod }).code === 'SUCCEEDED') === clean;
+      },
+    ),
   );
   t.end();
 });
 
 t.test('the outcome tells cancel, deadline, foreign TERM, signal and exit code apart', (t) => {
   const code = (record: Parameters<typeof endRecord>[0], cancelled = false): string =>
-    outcomeFrom(endRecord(record), cancelled).code;
+    outcomeFrom(endRecord(record), { cancelled, trouble: undefined, inPod: false }).code;
   t.equal(code({ exitCode: 3 }), 'SCRIPT_FAILED');
   t.equal(code({ exitCode: 137 }), 'SCRIPT_FAILED', 'exit 137 is an exit code');
   t.equal(code({ exitCode: null, signal: 'SIGKILL' }), 'SCRIPT_KILLED');

@@ -25,6 +25,10 @@ export class FileWitness implements Witness {
     }
   }
 
+  async start(): Promise<number> {
+    return 0;
+  }
+
   async size(): Promise<number> {
     return (await this.#handle.stat()).size;
   }
