@@ -37,16 +37,14 @@ export async function readPage(
   room: ScriptRoom,
   asked: Asked,
   read: PageRead,
-): Promise<{ page: JournalPage; place: PlaceInWitness }> {
+): Promise<{ page: JournalPage; place: PlaceInWitness; gaps: number }> {
   const { script, live } = await scriptPage(room, asked, read);
   const agent = await room.lines.after(asked, read.after.agent);
   const lines = merge(script.lines, agent, script.more);
   const agentSeen = lines.findLast(({ id }) => id.startsWith('a'))?.seq ?? read.after.agent;
   const next = cursorText({ script: script.last, agent: agentSeen });
-  return {
-    page: { next, more: script.more, lines },
-    place: { after: script.last, offset: script.hint, live },
-  };
+  const place = { after: script.last, offset: script.hint, live };
+  return { page: { next, more: script.more, lines }, place, gaps: script.gaps };
 }
 
 async function scriptPage(
@@ -57,7 +55,9 @@ async function scriptPage(
   const total = outcome?.evidence['lines'];
   const seen = claim ?? (await readClaim(room.volume, asked.key));
   const known = seen === 'unreadable' ? undefined : seen;
-  const live = await room.executor.witness(asked.key, known);
+  // A pod's log is fetched again after a restart of the agent, which nobody needs when the volume has all of it.
+  const isOnVolume = room.executor.kind === 'kubernetes' && outcome?.evidence['framesNotOnVolume'] === 0;
+  const live = isOnVolume ? undefined : await room.executor.witness(asked.key, known);
   const hasLive = live !== undefined;
   const volume = new VolumeWitness(room.volume, room.volume.layout.workspace(asked.key).journal);
   try {

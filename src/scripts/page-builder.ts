@@ -16,6 +16,8 @@ export interface ScriptPage {
   readonly last: number;
   readonly hint: number;
   readonly more: boolean;
+  /** How many of the lines say that others are lost. */
+  readonly gaps: number;
 }
 
 /** Where a page begins and how much of it there may be. */
@@ -31,6 +33,7 @@ export class PageBuilder {
   readonly #bounds: PageBounds;
   readonly #lines: JournalLine[] = [];
   #bytes = 0;
+  #gaps = 0;
   #time = { ms: Number.NaN, text: '' };
   next: number;
   hint = 0;
@@ -100,6 +103,7 @@ export class PageBuilder {
   stateGap(last: number, atMs: number | undefined): void {
     const text = `lines ${this.next} to ${last} are lost: neither the runner's output nor the volume has them`;
     this.#lines.push({ id: `s${last}`, seq: last, at: this.#timeOfGap(atMs), stream: 'agent', text });
+    this.#gaps += 1;
     this.next = last + 1;
   }
 
@@ -116,7 +120,7 @@ export class PageBuilder {
   }
 
   build(): ScriptPage {
-    return { lines: this.#lines, last: this.next - 1, hint: this.hint, more: this.full };
+    return { lines: this.#lines, last: this.next - 1, hint: this.hint, more: this.full, gaps: this.#gaps };
   }
 }
 

@@ -3,7 +3,7 @@ import type { Cursor } from '../protocol/cursor.ts';
 import { Fault } from '../protocol/fault.ts';
 import type { ScriptRequest } from '../protocol/script-request.ts';
 import { stateFrom, type ScriptState } from '../protocol/script-state.ts';
-import type { Outcome, ScriptStatus } from '../protocol/script-status.ts';
+import type { Outcome, JournalLine, ScriptStatus } from '../protocol/script-status.ts';
 import { agentKeyName } from '../protocol/seal.ts';
 import { scriptKeyFor, type ScriptKey, type Ticket } from '../protocol/ticket.ts';
 import { removeWorkspace } from '../staging/workspace.ts';
@@ -224,9 +224,9 @@ export class ScriptBook {
     const { state, outcome } = await this.#seen(asked);
     const driver = this.#drivers.get(asked.key);
     const read = { after, outcome, place: this.#places.get(asked.key), claim: driver?.claim };
-    const { page, place } = await readPage(this.#room, asked, read);
+    const { page, place, gaps } = await readPage(this.#room, asked, read);
     this.#remember(asked.key, place);
-    this.#tellRead(page.lines.at(-1)?.at, page.lines.length);
+    this.#tellRead(page.lines, gaps);
     return { ticket: asked.ticket, state, outcome: outcome ?? null, labels: asked.labels, journal: page };
   }
 
@@ -244,10 +244,11 @@ export class ScriptBook {
     if (this.#places.size > MAX_PLACES && oldest !== undefined) this.#places.delete(oldest);
   }
 
-  #tellRead(lastAt: string | undefined, lines: number): void {
+  #tellRead(lines: readonly JournalLine[], gaps: number): void {
+    const lastAt = lines.at(-1)?.at;
     const lagSeconds =
       lastAt === undefined ? undefined : (this.#room.now().getTime() - Date.parse(lastAt)) / 1000;
-    this.#room.observe({ type: 'read', lines, lagSeconds });
+    this.#room.observe({ type: 'read', lines: lines.length, gaps, lagSeconds });
   }
 
   #wakeLine(asked: Asked): void {

@@ -20,7 +20,13 @@ export type ScriptEvent =
       readonly says: string;
     }
   | { readonly type: 'completed'; readonly key: ScriptKey }
-  | { readonly type: 'read'; readonly lines: number; readonly lagSeconds: number | undefined }
+  | {
+      readonly type: 'read';
+      readonly lines: number;
+      /** Statements about lines that are lost. */
+      readonly gaps: number;
+      readonly lagSeconds: number | undefined;
+    }
   /** A step failed and is tried again; the script is not over. */
   | {
       readonly type: 'trouble';

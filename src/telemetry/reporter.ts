@@ -46,7 +46,12 @@ type ScriptNews =
       readonly says: string;
     }
   | { readonly type: 'completed'; readonly key: string }
-  | { readonly type: 'read'; readonly lines: number; readonly lagSeconds: number | undefined }
+  | {
+      readonly type: 'read';
+      readonly lines: number;
+      readonly gaps: number;
+      readonly lagSeconds: number | undefined;
+    }
   | {
       readonly type: 'trouble';
       readonly key: string | undefined;
@@ -96,6 +101,7 @@ export class Reporter {
         return this.#logger.info({ script: event.key }, 'a script is completed');
       case 'read':
         this.#metrics.count('longshore_journal_lines_total', {}, event.lines);
+        this.#metrics.count('longshore_journal_gaps_total', {}, event.gaps);
         if (event.lagSeconds !== undefined && event.lagSeconds >= 0) {
           this.#metrics.observe('longshore_journal_lag_seconds', {}, event.lagSeconds);
         }

@@ -127,8 +127,8 @@ t.test('the life of a script is a line for each change of state, and counts', as
   reporter.scripts({ type: 'state', ...script, state: 'running' });
   reporter.scripts({ type: 'settled', ...script, code: 'SCRIPT_FAILED', says: 'it failed' });
   reporter.scripts({ type: 'completed', key: 't1-0011' });
-  reporter.scripts({ type: 'read', lines: 7, lagSeconds: 0.2 });
-  reporter.scripts({ type: 'read', lines: 0, lagSeconds: undefined });
+  reporter.scripts({ type: 'read', lines: 7, gaps: 0, lagSeconds: 0.2 });
+  reporter.scripts({ type: 'read', lines: 0, gaps: 0, lagSeconds: undefined });
   reporter.scripts({
     type: 'trouble',
     key: 't1-0011',
