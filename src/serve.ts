@@ -1,30 +1,16 @@
-import { fileURLToPath } from 'node:url';
-import packageJson from '../package.json' with { type: 'json' };
 import { buildApp } from './api/app.ts';
-import type { AgentView } from './api/agent-view.ts';
 import { TokenStore } from './api/tokens.ts';
-import { addressOf, runnerEnvironment, type Config } from './config.ts';
-import { LocalExecutor } from './executors/local/local-executor.ts';
-import { openState, textOf, type AgentState } from './mount/agent-state.ts';
-import { ensureLayout, findOrCreateEpoch } from './mount/epoch.ts';
+import { addressOf, type Config } from './config.ts';
+import type { Executor } from './executors/executor.ts';
+import { openState, textOf } from './mount/agent-state.ts';
 import { watchFile } from './mount/file-watcher.ts';
-import { Gate, type GateEvent } from './mount/gate.ts';
-import { Volume } from './mount/volume.ts';
+import type { GateEvent } from './mount/gate.ts';
 import { Fault } from './protocol/fault.ts';
-import { VolumeLayout } from './protocol/volume-layout.ts';
-import { AgentLines } from './scripts/agent-lines.ts';
-import { ScriptBook } from './scripts/script-book.ts';
-import { ScriptKeeper } from './scripts/script-keeper.ts';
-import { scriptLimitsFrom, type ScriptRoom } from './scripts/script-room.ts';
-import { TicketRecords } from './scripts/ticket-record.ts';
-import { Sweeper } from './scripts/sweeper.ts';
-import { BlobStore } from './staging/blob-store.ts';
-import { VolumeLocks } from './staging/lock.ts';
-import { PackageStore } from './staging/package-store.ts';
-import { errorFields, makeLogger, type Logger } from './telemetry/logger.ts';
-import { Metrics } from './telemetry/metrics.ts';
+import type { ScriptBook } from './scripts/script-book.ts';
+import type { ScriptKeeper } from './scripts/script-keeper.ts';
+import { errorFields } from './telemetry/logger.ts';
 import { MetricsServer } from './telemetry/metrics-server.ts';
-import { Reporter } from './telemetry/reporter.ts';
+import { findState, makeParts, VERSION, type Inside, type Parts } from './wiring.ts';
 
 /** An agent that answers. */
 export interface RunningAgent {
@@ -44,34 +30,6 @@ export interface ServeOptions {
   readonly observeGate?: (event: GateEvent) => void;
 }
 
-/** What the parts of an agent share while it is made. */
-interface Parts {
-  readonly config: Config;
-  readonly logger: Logger;
-  readonly metrics: Metrics;
-  readonly reporter: Reporter;
-  readonly gate: Gate;
-  readonly volume: Volume;
-}
-
-/** The agent behind the HTTP interface, once it has found its state. */
-interface Inside {
-  readonly view: AgentView;
-  readonly book: ScriptBook;
-  readonly keeper: ScriptKeeper;
-  readonly blobs: BlobStore;
-  readonly sweeper: Sweeper;
-  readonly executor: LocalExecutor;
-}
-
-const VERSION = packageJson.version;
-const HOUR_MS = 3_600_000;
-/** Refreshed every 8 s, so that one missed refresh on a slow volume does not look like a dead agent. */
-const LOCK_UPDATE_MS = 8000;
-const LOCK_STALE_MS = 40_000;
-/** Memory that all uploads together may hold in buffers on their way to the volume. */
-const UPLOAD_MEMORY_BYTES = 48 * 2 ** 20;
-
 /**
  * Starts an agent and returns when it answers.
  *
@@ -81,7 +39,7 @@ const UPLOAD_MEMORY_BYTES = 48 * 2 ** 20;
  * @throws {Fault} CONFIG_INVALID, and the STORAGE_ code of a volume that cannot be used; nothing goes on running then.
  */
 export async function serve(config: Config, options: ServeOptions = {}): Promise<RunningAgent> {
-  const parts = makeParts(config, options);
+  const parts = makeParts(config, options.observeGate);
   const state = await openState(config);
   const tokens = new TokenStore(state.tokens);
   const stopping = new AbortController();
@@ -107,7 +65,7 @@ export async function serve(config: Config, options: ServeOptions = {}): Promise
   );
 
   const { promise: stopped, resolve } = Promise.withResolvers<number>();
-  const end = async (book: ScriptBook, keeper: ScriptKeeper, executor: LocalExecutor): Promise<void> => {
+  const end = async (book: ScriptBook, keeper: ScriptKeeper, executor: Executor): Promise<void> => {
     parts.logger.info({}, 'agent is stopping');
     stopping.abort();
     await within(
@@ -127,26 +85,6 @@ export async function serve(config: Config, options: ServeOptions = {}): Promise
     stop: () => (ending ??= end(book, keeper, executor)),
     hasStuckOperations: () => parts.gate.load.inside > 0,
   };
-}
-
-function makeParts(config: Config, { observeGate }: ServeOptions): Parts {
-  const metrics = new Metrics();
-  const counted = (level: string): void => metrics.count('longshore_log_lines_total', { level });
-  const logger = makeLogger({ level: config.logLevel, counted });
-  const reporter = new Reporter(metrics, logger);
-  const gate = new Gate({
-    budget: config.volumeBudget,
-    queueLimit: config.volumeQueueLimit,
-    deadlineMs: config.volumeDeadlineMs,
-    observe: (event) => {
-      reporter.volume(event);
-      observeGate?.(event);
-    },
-  });
-  const layout = new VolumeLayout(config.volume);
-  const volume = new Volume({ gate, layout, slowDeadlineMs: config.volumeSlowDeadlineMs });
-  metrics.set('longshore_build_info', { version: VERSION, node: process.version }, 1);
-  return { config, logger, metrics, reporter, gate, volume };
 }
 
 function makeApp(
@@ -174,61 +112,6 @@ function makeApp(
     stopping,
     version: VERSION,
     observe: (event) => reporter.api(event),
-  });
-}
-
-/** Finds identity and scripts on the volume; what was under way when an agent died goes on from here. */
-async function findState({ config, reporter, volume }: Parts, state: AgentState): Promise<Inside> {
-  await ensureLayout(volume);
-  const epoch = await findOrCreateEpoch(volume);
-  const blobs = new BlobStore(volume, {
-    maxBytes: config.uploadMaxBytes,
-    memoryBytes: UPLOAD_MEMORY_BYTES,
-    minBytesPerSecond: config.uploadMinBytesPerSecond,
-    rateWindowMs: config.uploadStallMs,
-    reserveBytes: config.volumeReserveBytes,
-    maxUploads: config.maxUploads,
-    unknownLengthBytes: config.uploadMaxBytes / 64,
-  });
-  const packages = new PackageStore(volume, blobs);
-  const executor = makeExecutor(config);
-  const now = (): Date => new Date();
-  const room: ScriptRoom = {
-    ...{ volume, executor, epoch, now },
-    stores: { blobs, packages },
-    records: new TicketRecords(volume, state.agentKey),
-    lines: new AgentLines(volume, now),
-    agentKey: state.agentKey,
-    limits: scriptLimitsFrom(config),
-    observe: (event) => reporter.scripts(event),
-  };
-  const book = new ScriptBook(room);
-  const keeper = new ScriptKeeper(room, book, {
-    reconcileMs: config.reconcileMs,
-    finishedRetentionMs: config.finishedRetentionHours * HOUR_MS,
-    tombstoneRetentionMs: config.tombstoneRetentionHours * HOUR_MS,
-  });
-  const locks = new VolumeLocks(volume, { staleMs: LOCK_STALE_MS, updateMs: LOCK_UPDATE_MS });
-  const sweeper = new Sweeper(
-    room,
-    { keeper, locks },
-    {
-      sweepMs: config.sweepMs,
-      leftoverAgeMs: config.leftoverRetentionMinutes * 60_000,
-      unusedAgeMs: config.blobRetentionHours * HOUR_MS,
-    },
-  );
-  await keeper.start();
-  await executor.prepare();
-  return { view: { scripts: book, packages, blobs }, book, keeper, blobs, sweeper, executor };
-}
-
-function makeExecutor(config: Config): LocalExecutor {
-  return new LocalExecutor({
-    // The runner lies beside this program wherever it was installed; it never lies on the volume.
-    runnerPath: fileURLToPath(import.meta.resolve('longshore/runner')),
-    stateFolder: config.state,
-    environment: runnerEnvironment(),
   });
 }
 

@@ -44,7 +44,7 @@ t.test('a test speaks of each code', (t) => {
     .filter((path) => path.endsWith('.test.ts') && path !== 'docs.test.ts')
     .map((path) => readFileSync(join('test', path), 'utf8'))
     .join('\n');
-  for (const code of Object.keys(FAILURES)) t.match(tests, new RegExp(`\\b${code}\\b`), code);
+  for (const code of Object.keys(FAILURES)) t.ok(new RegExp(`\\b${code}\\b`).test(tests), code);
   t.end();
 });
 

@@ -142,7 +142,11 @@ goesRed('packageRooms() refuses a package outside its rooms', rules.packageRooms
     `import fastify from 'fastify';`,
     /packages: src\/scripts\/a.ts:1 fastify is for api alone/,
   ],
-  ['src/protocol/a.ts', `import { Value } from 'typebox/value';`, /typebox is for api, config.ts alone/],
+  [
+    'src/protocol/a.ts',
+    `import { Value } from 'typebox/value';`,
+    /typebox is for api, config.ts, config-schema.ts alone/,
+  ],
   ['src/api/a.ts', `import got from 'got';`, /got has no row/],
 ]);
 test('dependencyReasons() refuses a dependency that is unused, unexplained or gone', async (t) => {

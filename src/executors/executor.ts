@@ -61,6 +61,12 @@ export interface Executor {
   /** Forgets a script that is over: its first witness and whatever else is kept outside the volume. */
   remove(key: ScriptKey, claim: StartedClaim | undefined): Promise<void>;
 
+  /** Scripts of this volume of which it surely has something, of this agent and of those before it, in no order. */
+  keys(): Promise<readonly ScriptKey[]>;
+
+  /** Gets ready for the next launch, so that it is quick; called once, when the agent has found its scripts. */
+  prepare(): Promise<void>;
+
   /** Stops watching and lets runners run: they belong to the next agent. */
   close(): Promise<void>;
 }

@@ -38,7 +38,7 @@ export class LaunchTrial {
     } catch (error) {
       if (!(error instanceof Fault) || !isOfLaunch(error.code)) throw error;
       this.#room.observe({ type: 'trouble', key: this.#asked.key, step: 'launch', error });
-      this.#last = { code: error.code, says: error.message, evidence: { ...error.detail } };
+      this.#last = { code: error.code, says: error.message, evidence: evidenceOf(error) };
       return this.judge(undefined, FAILURES[error.code].retry !== 'later');
     }
   }
@@ -55,6 +55,11 @@ export class LaunchTrial {
     this.#since ??= this.#room.now().getTime();
     return this.#since;
   }
+}
+
+function evidenceOf({ detail }: Fault): Readonly<Record<string, unknown>> {
+  const { evidence } = detail;
+  return typeof evidence === 'object' && evidence !== null ? { ...evidence } : { ...detail };
 }
 
 function isOfLaunch(code: FailureCode): boolean {

@@ -3,6 +3,7 @@ import { agentKeyName } from '../protocol/seal.ts';
 import type { ScriptKey } from '../protocol/ticket.ts';
 import { Ballast } from '../staging/ballast.ts';
 import type { ScriptBook } from './script-book.ts';
+import { removeRunLeftovers } from './run-leftovers.ts';
 import type { ScriptRoom } from './script-room.ts';
 import { Wakeup } from './wakeup.ts';
 
@@ -10,6 +11,8 @@ export interface KeeperRules {
   readonly reconcileMs: number;
   readonly finishedRetentionMs: number;
   readonly tombstoneRetentionMs: number;
+  /** How long the executor keeps what it has of a script that is over; its record and journal stay. */
+  readonly keepEndedMs: number;
 }
 
 /**
@@ -39,6 +42,7 @@ export class ScriptKeeper {
   async start(): Promise<void> {
     await this.#ballast.keep();
     await this.look();
+    await this.#removeLeftovers();
     this.#keeping = this.#keep();
   }
 
@@ -54,8 +58,8 @@ export class ScriptKeeper {
   }
 
   /** Completes scripts that nobody collected for long and forgets old tombstones; returns how many of each. */
-  async sweep(): Promise<{ completed: number; forgotten: number }> {
-    const swept = { completed: 0, forgotten: 0 };
+  async sweep(): Promise<{ completed: number; forgotten: number; runs: number }> {
+    const swept = { completed: 0, forgotten: 0, runs: await this.#removeLeftovers() };
     for (const key of await this.#room.records.keys()) {
       const done = await this.#tried(key, () => this.#sweepOne(key));
       if (done) swept[done] += 1;
@@ -116,6 +120,15 @@ export class ScriptKeeper {
     }
     this.#book.follow(asked);
     return this.#book.isFollowed(key);
+  }
+
+  async #removeLeftovers(): Promise<number> {
+    try {
+      return await removeRunLeftovers(this.#room, this.#rules.keepEndedMs);
+    } catch (error) {
+      this.#room.observe({ type: 'trouble', key: undefined, step: 'leftovers', error });
+      return 0;
+    }
   }
 
   /** A kill between tombstone and removal leaves a workspace that nobody can ask for any more. */

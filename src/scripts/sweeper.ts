@@ -14,6 +14,8 @@ export interface SweeperRules {
 export interface Swept extends SweepCounts {
   readonly completed: number;
   readonly forgotten: number;
+  /** Scripts of which the executor had something that nobody needs. */
+  readonly runs: number;
 }
 
 const MAX_REMOVALS = 10_000;

@@ -1,5 +1,5 @@
 import { writeFileSync } from 'node:fs';
-import type { Executor, Sighting, Witness } from '../../src/executors/executor.ts';
+import type { Executor, PodLine, Sighting, Trouble, Witness } from '../../src/executors/executor.ts';
 import type { EndRecord } from '../../src/protocol/end-record.ts';
 import type { RunOrder, StartedClaim } from '../../src/protocol/run-order.ts';
 import type { ScriptKey } from '../../src/protocol/ticket.ts';
@@ -7,17 +7,21 @@ import { WorkspaceLayout } from '../../src/protocol/volume-layout.ts';
 import { endSegment, framesOf, MadeWitness, stdout } from './made-journal.ts';
 
 type Presence = Sighting['presence'];
+type Watch = Parameters<Executor['watch']>[2];
 
 /** An executor without processes, for what real ones will not do on demand: every step of a runner is a call of the test. */
 export class MadeExecutor implements Executor {
-  readonly kind = 'local';
+  kind: Executor['kind'] = 'local';
   readonly launched: RunOrder[] = [];
   readonly stopped: ScriptKey[] = [];
   readonly cleared: ScriptKey[] = [];
   readonly removed: ScriptKey[] = [];
   readonly #presence = new Map<ScriptKey, Presence>();
   readonly #output = new Map<ScriptKey, Buffer>();
-  readonly #changed = new Map<ScriptKey, () => void>();
+  readonly #watches = new Map<ScriptKey, Watch>();
+  /** What look says beside the presence. */
+  readonly troubles = new Map<ScriptKey, Trouble>();
+  readonly doubtful = new Set<ScriptKey>();
   /** What launch does instead of succeeding. */
   refuses: Error | undefined;
   /** Called with each order, as a runner that is on its way. */
@@ -43,32 +47,48 @@ export class MadeExecutor implements Executor {
       at: new Date().toISOString(),
     };
     writeFileSync(new WorkspaceLayout(order.workspace).started, JSON.stringify(claim), { flag: 'wx' });
-    this.#changed.get(order.key)?.();
+    this.#watches.get(order.key)?.changed();
   }
 
   /** The runner writes a line and its end record, and is gone. */
   ends(order: RunOrder, record: Partial<EndRecord>): void {
-    const key = Buffer.from(order.journalKey, 'base64');
-    this.says(
-      order.key,
-      Buffer.concat(framesOf(key, [[stdout('hello\n')], [endSegment({ lines: 1, ...record })]])),
-    );
+    this.records(order, record);
     this.vanishes(order.key);
+  }
+
+  /** The runner writes a line and its end record, and nobody sees it go. */
+  records(order: RunOrder, record: Partial<EndRecord>): void {
+    const key = Buffer.from(order.journalKey, 'base64');
+    const end = endSegment({ lines: 1, ...record });
+    this.says(order.key, Buffer.concat(framesOf(key, [[stdout('hello\n')], [end]])));
+  }
+
+  /** There is something of a script that this one did not launch. */
+  exists(key: ScriptKey): void {
+    this.#presence.set(key, 'alive');
   }
 
   says(key: ScriptKey, bytes: Buffer): void {
     this.#output.set(key, Buffer.concat([this.#output.get(key) ?? Buffer.alloc(0), bytes]));
-    this.#changed.get(key)?.();
+    this.#watches.get(key)?.changed();
   }
 
   vanishes(key: ScriptKey): void {
     this.#presence.set(key, 'gone');
-    this.#changed.get(key)?.();
+    this.#watches.get(key)?.changed();
   }
 
   look(key: ScriptKey): Promise<Sighting> {
     const presence = this.#presence.get(key) ?? 'none';
-    return Promise.resolve(presence === 'gone' ? { presence, exitCode: 1, signal: null } : { presence });
+    if (presence === 'none') return Promise.resolve({ presence });
+    const trouble = this.troubles.get(key);
+    if (presence === 'gone') return Promise.resolve({ presence, exitCode: 1, signal: null, trouble });
+    return Promise.resolve({ presence, trouble, maybeOver: this.doubtful.has(key) });
+  }
+
+  /** Something happens to the pod. */
+  tells(key: ScriptKey, line: PodLine): void {
+    this.#watches.get(key)?.says?.(line);
   }
 
   stop(key: ScriptKey): Promise<boolean> {
@@ -87,12 +107,20 @@ export class MadeExecutor implements Executor {
     return Promise.resolve(bytes && new MadeWitness(bytes));
   }
 
-  watch(key: ScriptKey, _claim: StartedClaim | undefined, { changed }: { changed: () => void }): void {
-    this.#changed.set(key, changed);
+  watch(key: ScriptKey, _claim: StartedClaim | undefined, watch: Watch): void {
+    this.#watches.set(key, watch);
   }
 
   remove(key: ScriptKey): Promise<void> {
     this.removed.push(key);
+    return Promise.resolve();
+  }
+
+  keys(): Promise<readonly ScriptKey[]> {
+    return Promise.resolve([...this.#presence.keys()].filter((key) => !this.removed.includes(key)));
+  }
+
+  prepare(): Promise<void> {
     return Promise.resolve();
   }
 

@@ -1,108 +1,36 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync, writeFileSync } from 'node:fs';
 import t from 'tap';
-import type { Volume } from '../../src/mount/volume.ts';
 import { START_OF_JOURNAL } from '../../src/protocol/cursor.ts';
 import { Fault } from '../../src/protocol/fault.ts';
 import { parseManifest } from '../../src/protocol/manifest.ts';
 import type { ScriptRequest } from '../../src/protocol/script-request.ts';
-import type { ScriptStatus } from '../../src/protocol/script-status.ts';
-import { parseTicket, scriptKeyFor, type ScriptKey, type Ticket } from '../../src/protocol/ticket.ts';
-import { AgentLines } from '../../src/scripts/agent-lines.ts';
+import { scriptKeyFor, type ScriptKey } from '../../src/protocol/ticket.ts';
 import { readPage } from '../../src/scripts/journal-page.ts';
 import { runOrderFor, sealVariables } from '../../src/scripts/run-order.ts';
-import { ScriptBook } from '../../src/scripts/script-book.ts';
 import { ScriptDriver } from '../../src/scripts/script-driver.ts';
-import type { ScriptEvent } from '../../src/scripts/script-events.ts';
 import { ScriptKeeper } from '../../src/scripts/script-keeper.ts';
 import { bodyMarkOf, variablesOf, workspacePlanFor } from '../../src/scripts/script-plan.ts';
-import { cookieOf, journalKeyOf, type ScriptRoom } from '../../src/scripts/script-room.ts';
+import { cookieOf, journalKeyOf } from '../../src/scripts/script-room.ts';
 import { publishScript } from '../../src/scripts/script-start.ts';
 import { settledOutcome } from '../../src/scripts/settle.ts';
-import { TicketRecords } from '../../src/scripts/ticket-record.ts';
 import { Sweeper } from '../../src/scripts/sweeper.ts';
-import { BlobStore } from '../../src/staging/blob-store.ts';
 import { VolumeLocks } from '../../src/staging/lock.ts';
-import { PackageStore } from '../../src/staging/package-store.ts';
 import { eventually } from '../harness/eventually.ts';
-import { MadeExecutor } from '../harness/made-executor.ts';
 import { temporaryVolume } from '../harness/temporary-volume.ts';
 
-const agentKey = randomBytes(32);
-const stores = { maxBytes: 1e9, memoryBytes: 1e8, minBytesPerSecond: 0, rateWindowMs: 30_000 };
-const space = { reserveBytes: 0, maxUploads: 10, unknownLengthBytes: 1 };
-const request: ScriptRequest = { language: 'bash', body: 'echo hello' };
-const HOUR_MS = 3_600_000;
-
-interface Scene {
-  readonly room: ScriptRoom;
-  readonly executor: MadeExecutor;
-  readonly events: ScriptEvent[];
-  readonly book: ScriptBook;
-}
-
-function sceneOn(volume: Volume, more: Partial<ScriptRoom> = {}): Scene {
-  const executor = new MadeExecutor();
-  const events: ScriptEvent[] = [];
-  const blobs = new BlobStore(volume, { ...stores, ...space });
-  const now = more.now ?? ((): Date => new Date());
-  const room: ScriptRoom = {
-    volume,
-    stores: { blobs, packages: new PackageStore(volume, blobs) },
-    records: new TicketRecords(volume, more.agentKey ?? agentKey),
-    lines: new AgentLines(volume, now),
-    executor,
-    agentKey,
-    epoch: 'epoch',
-    limits: {
-      maxScripts: 3,
-      defaultDeadlineMs: 60_000,
-      defaultGraceMs: 0,
-      isolationTimeoutSeconds: 60,
-      drainMs: 0,
-      journalMaxBytes: 1 << 20,
-      volumeDeadlineMs: 5000,
-      launchTimeoutMs: 300,
-      reconcileMs: 50,
-    },
-    now,
-    observe: (event) => events.push(event),
-    ...more,
-  };
-  return { room, executor, events, book: new ScriptBook(room) };
-}
-
-async function scene(t: {
-  teardown: (work: () => void | Promise<void>) => void;
-}): Promise<Scene & { volume: Volume }> {
-  const volume = await temporaryVolume(t);
-  const made = sceneOn(volume);
-  t.teardown(() => made.book.close());
-  return { ...made, volume };
-}
-
-function ticketOf(text: string): Ticket {
-  const ticket = parseTicket(text);
-  if (ticket === undefined) throw new TypeError(text);
-  return ticket;
-}
-
-const t1 = ticketOf('t1');
-const key1 = scriptKeyFor('server', t1);
-
-async function finished(book: ScriptBook, ticket = t1): Promise<ScriptStatus> {
-  let status = await statusOf(book, ticket);
-  await eventually(async () => (status = await statusOf(book, ticket)).outcome !== null);
-  return status;
-}
-
-async function statusOf(book: ScriptBook, ticket = t1): Promise<ScriptStatus> {
-  return book.status('server', ticket, {
-    after: START_OF_JOURNAL,
-    waitMs: 0,
-    signal: new AbortController().signal,
-  });
-}
+import {
+  agentKey,
+  request,
+  HOUR_MS,
+  sceneOn,
+  scene,
+  ticketOf,
+  t1,
+  key1,
+  finished,
+  statusOf,
+} from './script-scene.ts';
 
 t.test(
   'a script goes from published to finished, and its runner gets all that it needs and nothing else',
@@ -318,6 +246,7 @@ t.test('another agent takes up what the first one left, and both may drive it', 
     reconcileMs: 50,
     finishedRetentionMs: HOUR_MS,
     tombstoneRetentionMs: HOUR_MS,
+    keepEndedMs: HOUR_MS,
   });
   await keeper.start();
   t.teardown(() => keeper.close());
@@ -353,13 +282,14 @@ t.test(
       reconcileMs: 50,
       finishedRetentionMs: HOUR_MS,
       tombstoneRetentionMs: HOUR_MS,
+      keepEndedMs: HOUR_MS,
     });
-    t.strictSame(await keeper.sweep(), { completed: 0, forgotten: 0 });
+    t.strictSame(await keeper.sweep(), { completed: 0, forgotten: 0, runs: 0 });
     offsetMs = 2 * HOUR_MS;
-    t.strictSame(await keeper.sweep(), { completed: 1, forgotten: 0 });
+    t.strictSame(await keeper.sweep(), { completed: 1, forgotten: 0, runs: 0 });
     await t.rejects(statusOf(book), { code: 'TICKET_COMPLETED' });
     offsetMs = 4 * HOUR_MS;
-    t.strictSame(await keeper.sweep(), { completed: 0, forgotten: 1 });
+    t.strictSame(await keeper.sweep(), { completed: 0, forgotten: 1, runs: 0 });
     t.strictSame(await room.records.keys(), []);
   },
 );
@@ -377,6 +307,7 @@ t.test('a kill between tombstone and removal leaves nothing: the next look finis
     reconcileMs: 50,
     finishedRetentionMs: HOUR_MS,
     tombstoneRetentionMs: HOUR_MS,
+    keepEndedMs: HOUR_MS,
   });
   await keeper.look();
   t.equal(await volume.list(volume.layout.workspace(key1).root), undefined);
@@ -444,6 +375,7 @@ t.test(
       reconcileMs: 50,
       finishedRetentionMs: HOUR_MS,
       tombstoneRetentionMs: HOUR_MS,
+      keepEndedMs: HOUR_MS,
     });
     const locks = new VolumeLocks(volume, { staleMs: 40_000, updateMs: 8000 });
     const rules = { sweepMs: 1, leftoverAgeMs: HOUR_MS, unusedAgeMs: HOUR_MS };

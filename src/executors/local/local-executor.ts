@@ -132,6 +132,11 @@ export class LocalExecutor implements Executor {
     if (named !== undefined) await this.#folders.remove(named);
   }
 
+  /** None: agents of several volumes may share a state folder, and a run folder does not say whose it is. */
+  async keys(): Promise<readonly ScriptKey[]> {
+    return [];
+  }
+
   async close(): Promise<void> {
     this.#watcher.close();
     await this.#spare?.close();

@@ -1,0 +1,29 @@
+import { readEpoch } from '../mount/epoch.ts';
+import type { ScriptKey } from '../protocol/ticket.ts';
+import type { ScriptRoom } from './script-room.ts';
+
+/**
+ * Removes what the executor still has of scripts that nobody can ask for any more, and of those that ended longer ago
+ * than `keepEndedMs`; returns how many. May be repeated, by several agents at once.
+ *
+ * A record that is missing is believed only while the volume is the one that this agent found at its start
+ * (invariant 6): on an emptied volume every script would look like one that nobody asked for.
+ */
+export async function removeRunLeftovers(room: ScriptRoom, keepEndedMs: number): Promise<number> {
+  let removed = 0;
+  for (const key of await room.executor.keys()) {
+    if (!(await isLeftover(room, key, keepEndedMs))) continue;
+    if ((await readEpoch(room.volume)) !== room.epoch) return removed;
+    await room.executor.remove(key, undefined);
+    removed += 1;
+  }
+  return removed;
+}
+
+async function isLeftover(room: ScriptRoom, key: ScriptKey, keepEndedMs: number): Promise<boolean> {
+  const { records } = room;
+  if ((await records.asked(key)) === undefined) return true;
+  if ((await records.tombstone(key)) !== undefined) return true;
+  const outcome = await records.outcome(key);
+  return outcome !== undefined && room.now().getTime() - Date.parse(outcome.endedAt) > keepEndedMs;
+}

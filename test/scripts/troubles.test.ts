@@ -1,0 +1,180 @@
+/** What stands in the way of a runner, or happens to its pod, and what becomes of the script then. */
+import t from 'tap';
+import type { Trouble } from '../../src/executors/executor.ts';
+import { Fault } from '../../src/protocol/fault.ts';
+import { scriptKeyFor } from '../../src/protocol/ticket.ts';
+import { LaunchTrial } from '../../src/scripts/launch-trial.ts';
+import { PodNotes } from '../../src/scripts/pod-notes.ts';
+import { removeRunLeftovers } from '../../src/scripts/run-leftovers.ts';
+import { publishScript } from '../../src/scripts/script-start.ts';
+import { findOrCreateEpoch } from '../../src/mount/epoch.ts';
+import { eventually } from '../harness/eventually.ts';
+import { finished, key1, request, scene, sceneOn, statusOf, t1, ticketOf } from './script-scene.ts';
+
+const unschedulable: Trouble = {
+  code: 'CLUSTER_UNSCHEDULABLE',
+  says: 'no node has 1000 processors',
+  evidence: { message: '0/2 nodes are available: 2 Insufficient cpu.' },
+  final: false,
+  sinceMs: 0,
+};
+const evicted: Trouble = { ...unschedulable, code: 'CLUSTER_EVICTED', says: 'low on memory', final: true };
+
+t.test(
+  'a launch that is refused for good ends the script at once, with the words of the refusal',
+  async (t) => {
+    const { book, executor } = await scene(t);
+    executor.refuses = new Fault('CLUSTER_POD_REFUSED', 'violates PodSecurity "restricted:latest"', {
+      detail: { evidence: { reason: 'Forbidden' } },
+    });
+    await book.start('server', t1, request);
+    const { outcome } = await finished(book);
+    t.match(outcome, { code: 'CLUSTER_POD_REFUSED', says: /PodSecurity/, startedAt: null });
+    t.match(outcome?.evidence, { reason: 'Forbidden' });
+  },
+);
+
+t.test(
+  'a launch that may go well later is tried again until launchTimeoutMs, then its reason is told',
+  async (t) => {
+    const { book, executor, events } = await scene(t);
+    executor.refuses = new Fault('CLUSTER_QUOTA', 'exceeded quota: q');
+    await book.start('server', t1, request);
+    t.match((await finished(book)).outcome, { code: 'CLUSTER_QUOTA', says: /exceeded quota/ });
+    t.ok(events.filter((event) => event.type === 'trouble' && event.step === 'launch').length > 1);
+  },
+);
+
+t.test('a quota that goes away in time costs nothing', async (t) => {
+  const { book, executor } = await scene(t);
+  executor.refuses = new Fault('CLUSTER_QUOTA', 'exceeded quota: q');
+  executor.onLaunch = (order) => {
+    executor.claims(order);
+    executor.ends(order, { exitCode: 0 });
+  };
+  await book.start('server', t1, request);
+  executor.refuses = undefined;
+  t.match((await finished(book)).outcome, { code: 'SUCCEEDED' });
+});
+
+t.test(
+  'what keeps a pod from running is a journal line once, and the outcome when time is over',
+  async (t) => {
+    const { book, executor } = await scene(t);
+    executor.onLaunch = (order) => executor.troubles.set(order.key, unschedulable);
+    await book.start('server', t1, request);
+    const { outcome, journal } = await finished(book);
+    t.match(outcome, {
+      code: 'CLUSTER_UNSCHEDULABLE',
+      says: unschedulable.says,
+      evidence: unschedulable.evidence,
+    });
+    t.equal(
+      journal.lines.filter(({ stream, text }) => stream === 'pod' && text === unschedulable.says).length,
+      1,
+    );
+    t.same(executor.stopped, [key1], 'what was launched is taken away');
+  },
+);
+
+t.test('a pod that ended before its runner took the script says why', async (t) => {
+  const { book, executor } = await scene(t);
+  executor.onLaunch = (order) => {
+    executor.troubles.set(order.key, { ...evicted, code: 'CLUSTER_INIT_FAILED' });
+    executor.vanishes(order.key);
+  };
+  await book.start('server', t1, request);
+  t.match((await finished(book)).outcome, { code: 'CLUSTER_INIT_FAILED', exitCode: null });
+});
+
+t.test(
+  'a pod that is gone without an end record has the code of what happened to it, never a success',
+  async (t) => {
+    const { book, executor } = await scene(t);
+    executor.onLaunch = (order) => {
+      executor.claims(order);
+      executor.troubles.set(order.key, evicted);
+      executor.vanishes(order.key);
+    };
+    await book.start('server', t1, request);
+    const { outcome } = await finished(book);
+    t.match(outcome, { code: 'CLUSTER_EVICTED', says: evicted.says, exitCode: null });
+    t.match(outcome?.evidence, { pod: evicted.evidence, missing: ['end frame on stdout'] });
+  },
+);
+
+t.test('a script is over when its end record is there, although its pod looks alive', async (t) => {
+  const { book, executor } = await scene(t);
+  executor.onLaunch = (order) => {
+    executor.claims(order);
+    executor.doubtful.add(order.key);
+  };
+  await book.start('server', t1, request);
+  await eventually(async () => (await statusOf(book)).state === 'running');
+  const [order] = executor.launched;
+  if (order === undefined) throw new TypeError('nothing was launched');
+  t.equal((await statusOf(book)).outcome, null);
+  executor.records(order, { exitCode: 4 });
+  t.match((await finished(book)).outcome, { code: 'SCRIPT_FAILED', exitCode: 4 });
+});
+
+t.test('a pod that will not come back is settled without waiting for its end', async (t) => {
+  const { book, executor } = await scene(t);
+  executor.onLaunch = (order) => {
+    executor.claims(order);
+    executor.troubles.set(order.key, { ...evicted, code: 'CLUSTER_NODE_LOST' });
+  };
+  await book.start('server', t1, request);
+  t.match((await finished(book)).outcome, { code: 'CLUSTER_NODE_LOST' });
+  t.same(executor.cleared, [key1], 'and nothing of it is left running where that can be seen to');
+});
+
+t.test('what is told of a pod comes into the journal once, however often it is told', async (t) => {
+  const { room, book } = await scene(t);
+  await publishScript(room, { key: key1, server: 'server', ticket: t1, request });
+  let added = 0;
+  const notes = new PodNotes(room, key1, () => (added += 1));
+  await notes.add({ text: 'Scheduled to node-a', mark: 'event-1' });
+  await notes.add({ text: 'Scheduled to node-a', mark: 'event-1' });
+  await new PodNotes(room, key1, () => undefined).add({ text: 'Scheduled to node-a', mark: 'event-1' });
+  t.equal(added, 1);
+  t.equal((await statusOf(book)).journal.lines.filter(({ stream }) => stream === 'pod').length, 1);
+});
+
+t.test('LaunchTrial gives up what is final at once, and anything else when its time is over', async (t) => {
+  let offsetMs = 0;
+  const made = await scene(t);
+  const { room } = sceneOn(made.volume, { now: () => new Date(Date.now() + offsetMs) });
+  const { asked } = await publishScript(room, { key: key1, server: 'server', ticket: t1, request });
+  const trial = new LaunchTrial(room, asked);
+  t.equal(trial.judge(undefined), undefined);
+  t.equal(trial.judge(unschedulable), undefined);
+  t.match(trial.judge(evicted), { code: 'CLUSTER_EVICTED' });
+  offsetMs = room.limits.launchTimeoutMs + 1000;
+  t.match(trial.judge(unschedulable), { code: 'CLUSTER_UNSCHEDULABLE' });
+  t.match(new LaunchTrial(room, asked).judge(undefined), undefined, 'the clock of a new agent begins anew');
+});
+
+t.test(
+  'what an executor has of scripts that nobody asked for is removed, and of the others nothing',
+  async (t) => {
+    const { volume } = await scene(t);
+    const { room, executor, book } = sceneOn(volume, { epoch: await findOrCreateEpoch(volume) });
+    t.teardown(() => book.close());
+    await publishScript(room, { key: key1, server: 'server', ticket: t1, request });
+    const { order } = { order: { key: scriptKeyFor('server', ticketOf('orphan')) } };
+    executor.exists(key1);
+    executor.exists(order.key);
+    t.equal(await removeRunLeftovers(room, 0), 1);
+    t.same(executor.removed, [order.key]);
+  },
+);
+
+t.test('invariant 6: on an emptied volume nothing is taken for a leftover', async (t) => {
+  const { volume } = await scene(t);
+  const { room, executor } = sceneOn(volume, { epoch: await findOrCreateEpoch(volume) });
+  executor.exists(key1);
+  await volume.removeTree(volume.layout.identity);
+  t.equal(await removeRunLeftovers(room, 0), 0);
+  t.same(executor.removed, []);
+});
