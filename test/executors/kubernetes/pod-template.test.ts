@@ -12,7 +12,7 @@ import { podFor } from '../../../src/executors/kubernetes/pod-template.ts';
 import { scriptMountsFor, volumesFor } from '../../../src/executors/kubernetes/pod-volumes.ts';
 import { parseRunOrder } from '../../../src/protocol/run-order.ts';
 import { parseTicket, scriptKeyFor } from '../../../src/protocol/ticket.ts';
-import { anOrder, aSetup } from './made-pod.ts';
+import { anOrder, aSetup } from './made-order.ts';
 
 const suffix = '0a1b2c3d';
 const plain: PodOrder = { order: anOrder, suffix };
