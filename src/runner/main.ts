@@ -2,7 +2,8 @@ import { writeSync } from 'node:fs';
 import { Fault } from '../protocol/fault.ts';
 import type { RunOrder } from '../protocol/run-order.ts';
 import { monotonicMs } from './clock.ts';
-import { readRunOrder } from './run-order-input.ts';
+import { readRunOrder, readRunOrderFile } from './run-order-input.ts';
+import { ownsContainer } from './own-container.ts';
 import { prepareScript } from './script-preparation.ts';
 import { StopRequest } from './stop-request.ts';
 
@@ -10,11 +11,13 @@ import { StopRequest } from './stop-request.ts';
  * The program of a script pod; without packages, one file when built.
  *
  *   runner.cjs < order.json       runs one script
+ *   runner.cjs --order FILE       the same, for an order in the file of a Secret
  *   runner.cjs --spare            the same, for an order that comes later: loads everything before it waits
  *   runner.cjs --clear COOKIE     KILLs every process that carries the cookie
+ *   runner.cjs --install FOLDER   copies itself and what starts it into the folder
  *
- * Exit codes: 0 an end record was written to stdout, or another runner has the script, or nothing is left to clear;
- * 70 neither (EX_SOFTWARE). How the script ended stands in the end record alone.
+ * Exit codes: 0 an end record was written to stdout, or another runner has the script, or nothing is left to clear, or
+ * it is installed; 70 neither (EX_SOFTWARE). How the script ended stands in the end record alone.
  *
  * A start is quick because bash starts beside it: it is spawned first, and what is not needed for that (node:crypto
  * alone takes 4 ms) is loaded while it comes up.
@@ -33,13 +36,34 @@ const LEAVE_POLL_MS = 5;
 async function main(): Promise<void> {
   // Should the event loop run empty without an answer, that is no success.
   process.exitCode = FAILED;
-  const [mode, cookie] = process.argv.slice(2);
-  if (mode === '--clear' && cookie) process.exit(await clear(cookie));
+  const [mode, value] = process.argv.slice(2);
+  if (mode === '--clear' && value) process.exit(await clear(value));
+  if (mode === '--install' && value) process.exit(await install(value));
   if (mode === '--spare') await rehearse();
-  const order = readRunOrder(STDIN);
+  const order = mode === '--order' && value ? orderIn(value) : readRunOrder(STDIN);
   // The agent died while it sent it: nothing was claimed, and nothing may run.
   if (order === undefined) process.exit(say('no whole order came'));
   await run(order);
+}
+
+/** An order that cannot be read is none; why is among the last words. */
+function orderIn(path: string): RunOrder | undefined {
+  try {
+    return readRunOrderFile(path);
+  } catch (error) {
+    say(String(error));
+    return undefined;
+  }
+}
+
+async function install(target: string): Promise<number> {
+  const { installInto } = await import('./installation.ts');
+  try {
+    installInto(target, process.argv[1] ?? '');
+    return OK;
+  } catch (error) {
+    return say(`could not install itself into ${target}: ${String(error)}`);
+  }
 }
 
 async function rehearse(): Promise<void> {
@@ -62,7 +86,8 @@ async function run(order: RunOrder): Promise<void> {
   const files = new VolumeFiles({ deadlineMs: order.volumeDeadlineMs });
   let code = OK;
   try {
-    const host = { files, stop, preparing, crashed, stdout: openStdoutWitness(STDOUT) };
+    const stdout = openStdoutWitness(STDOUT);
+    const host = { files, stop, preparing, crashed, stdout, wholeContainer: ownsContainer() };
     if ((await runScript(order, host)) === 'unrecorded') code = FAILED;
   } catch (error) {
     code = say(error instanceof Fault ? `${error.code}: ${error.message}` : String(error));

@@ -5,6 +5,7 @@ export interface ProcessStat {
   readonly pid: number;
   /** It has ended, and its parent has not asked for its exit code yet. */
   readonly isDead: boolean;
+  readonly parent: number;
   readonly group: number;
   /** Field 22, in clock ticks since the machine's start: tells a process from a later one of the same number. */
   readonly startTicks: number;
@@ -19,6 +20,7 @@ export function readStat(pid: number | 'self'): ProcessStat | undefined {
     return {
       pid: Number.parseInt(text, 10),
       isDead: fields[0] === 'Z' || fields[0] === 'X',
+      parent: Number(fields[1]),
       group: Number(fields[2]),
       startTicks: Number(fields[19]),
     };

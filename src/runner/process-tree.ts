@@ -2,6 +2,7 @@ import { readFile, readdirSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { monotonicMs } from './clock.ts';
 import { COOKIE_VARIABLE, PRELUDE_VARIABLE } from './environment.ts';
+import { isBelowFirst, type ProcessList } from './own-container.ts';
 import { readStat, type ProcessStat } from './process-stat.ts';
 
 /** What the processes of a script have in common. */
@@ -9,6 +10,8 @@ export interface TreeMark {
   readonly cookie: string;
   /** The process group that the script leads; without it only the cookie counts. */
   readonly group?: number;
+  /** In a container of its own everything below its first process is of the script, whatever its environment says. */
+  readonly wholeContainer?: boolean;
   /** Interpreters that wait for their word count too: afterwards nothing of the script may begin. */
   readonly withPreludes?: boolean;
   /** Processes that started earlier are nobody's descendants and are not looked at. */
@@ -89,18 +92,22 @@ export class ProcessTree {
   }
 
   async #scan(): Promise<{ found: ProcessStat[]; vanished: boolean }> {
-    const { group, sinceTicks = 0 } = this.#mark;
+    const { sinceTicks = 0 } = this.#mark;
+    const names = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
+    const stats = new Map(names.map((name) => [Number(name), readStat(Number(name))]));
     const found: ProcessStat[] = [];
-    let vanished = false;
-    for (const name of readdirSync('/proc')) {
-      const pid = Number(name);
-      if (!Number.isInteger(pid) || pid === process.pid) continue;
-      const stat = readStat(pid);
-      if (stat === undefined) vanished = true;
-      if (stat === undefined || stat.isDead || stat.startTicks < sinceTicks) continue;
-      if (stat.group === group || (await this.#carries(pid))) found.push(stat);
+    for (const [pid, stat] of stats) {
+      if (stat === undefined || pid === process.pid || stat.isDead || stat.startTicks < sinceTicks) continue;
+      if (await this.#isOfScript(stat, stats)) found.push(stat);
     }
-    return { found, vanished };
+    return { found, vanished: [...stats.values()].includes(undefined) };
+  }
+
+  async #isOfScript(stat: ProcessStat, stats: ProcessList): Promise<boolean> {
+    const { group, wholeContainer } = this.#mark;
+    if (stat.group === group) return true;
+    if (wholeContainer && isBelowFirst(stat, stats)) return true;
+    return this.#carries(stat.pid);
   }
 
   #carries(pid: number): Promise<boolean> {

@@ -1,4 +1,4 @@
-import { readSync } from 'node:fs';
+import { closeSync, openSync, readSync } from 'node:fs';
 import { parseRunOrder, type RunOrder } from '../protocol/run-order.ts';
 
 const PAUSE_MS = 5;
@@ -15,6 +15,20 @@ export function readRunOrder(fd: number): RunOrder | undefined {
     const bytes = readSome(fd, buffer);
     if (bytes === 0) return parseRunOrder(Buffer.concat(parts).toString('utf8'));
     parts.push(Buffer.from(buffer.subarray(0, bytes)));
+  }
+}
+
+/**
+ * Reads the order from a file, of a Secret that is mounted into the pod; undefined where no whole one is in it.
+ *
+ * @throws {Error} of the file.
+ */
+export function readRunOrderFile(path: string): RunOrder | undefined {
+  const fd = openSync(path, 'r');
+  try {
+    return readRunOrder(fd);
+  } finally {
+    closeSync(fd);
   }
 }
 

@@ -24,6 +24,8 @@ export interface RunnerHost {
   readonly stop: StopRequest;
   /** Rejects when this program meets an error that nothing catches. */
   readonly crashed: Promise<never>;
+  /** Nothing but this script runs in the container of this program. */
+  readonly wholeContainer: boolean;
 }
 
 /** `silent`: another one has the claim. Otherwise whether the end record was written to stdout. */

@@ -20,6 +20,8 @@ export interface ScriptCourseOptions {
   /** Settles when the script may begin; rejects when it must not. */
   readonly checked: Promise<unknown>;
   readonly crashed: Promise<never>;
+  /** See TreeMark. */
+  readonly wholeContainer: boolean;
 }
 
 /** How it went: what of an end record the script's own process and output say, and an error that got in the way. */
@@ -75,7 +77,7 @@ export class ScriptCourse {
   }
 
   async #supervise(script: ScriptProcess): Promise<CourseEnd> {
-    const { order, journal, stdout, stop } = this.#options;
+    const { order, journal, stdout, stop, wholeContainer } = this.#options;
     const fds = script.openOutput();
     const secrets = secretsOf(order.variables);
     const outputs = (['stdout', 'stderr'] as const).map(
@@ -83,7 +85,8 @@ export class ScriptCourse {
     );
     this.#outputs = outputs;
     this.#startedAt = new Date();
-    const tree = new ProcessTree({ cookie: order.cookie, group: script.pid, sinceTicks: script.startTicks });
+    const { pid: group, startTicks: sinceTicks } = script;
+    const tree = new ProcessTree({ cookie: order.cookie, group, sinceTicks, wholeContainer });
     this.#tree = tree;
     script.begin(order.cookie);
     const end = await superviseScript({ order, script, tree, outputs, journal, stdout, stop });

@@ -3,7 +3,6 @@ import { execFileSync, spawn } from 'node:child_process';
 import { closeSync, constants, mkdirSync, openSync, writeFileSync, writeSync } from 'node:fs';
 import { test, type Test } from 'tap';
 import { environmentNameFor } from '../../src/protocol/environment-name.ts';
-import { oomKillCount } from '../../src/runner/cgroup-memory.ts';
 import { monotonicMs } from '../../src/runner/clock.ts';
 import { scriptEnvironment } from '../../src/runner/environment.ts';
 import { FrameWriter } from '../../src/runner/frame-writer.ts';
@@ -224,6 +223,7 @@ test('superviseScript() and ScriptCourse', async (t) => {
       ...{ order, journal, stdout: quietWitness(), stop: new StopRequest(), crashed: never },
       checked: Promise.reject(reason),
       preparing: prepareScript(order, process.env),
+      wholeContainer: false,
     }).run();
     t.match(end, { error: reason, exitCode: null, signal: null, stdoutBytes: 0 });
     t.same(execFileSync('ls', [places.artifacts], { encoding: 'utf8' }), '');
@@ -237,6 +237,7 @@ test('superviseScript() and ScriptCourse', async (t) => {
     const end = await new ScriptCourse({
       ...{ order, journal, stdout: quietWitness(), stop: new StopRequest(), crashed: never, preparing },
       checked: Promise.resolve(),
+      wholeContainer: false,
     }).run();
     t.match(end, { error: { code: 'STORAGE_ERROR', message: /No such file/ }, exitCode: null });
   });
@@ -274,6 +275,7 @@ test('runScript() tells whether its record was written', async (t) => {
     preparing: prepareScript(staged.order, process.env),
     stop: new StopRequest(),
     crashed: never,
+    wholeContainer: false,
   });
   t.equal(await runScript(staged.order, host()), 'recorded');
   t.match(decodeFile(`${staged.folder}/stdout`, staged.key).end, { exitCode: 2 });
@@ -338,18 +340,6 @@ test('scriptEnvironment() gives variables names that a shell can say', async (t)
     ],
   ]);
   t.equal(scriptEnvironment(order, base)['HOME'], '/x');
-});
-
-test('oomKillCount() reads cgroup v2, and says null where there is nothing to read', async (t) => {
-  const folder = temporaryFolder(t);
-  const own = `${folder}/cgroup`;
-  writeFileSync(own, '1:cpu:/x\n0::/a/b\n');
-  t.equal(oomKillCount(own, folder), null);
-  mkdirSync(`${folder}/a/b`, { recursive: true });
-  writeFileSync(`${folder}/a/b/memory.events`, 'low 0\nhigh 0\nmax 3\noom 2\noom_kill 7\noom_group_kill 0\n');
-  t.equal(oomKillCount(own, folder), 7);
-  writeFileSync(own, '1:cpu:/x\n');
-  t.equal(oomKillCount(own, folder), null);
 });
 
 test('StopRequest', async (t) => {
