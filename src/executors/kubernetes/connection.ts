@@ -48,13 +48,15 @@ export class KubeConnection implements ApiCaller {
   readonly namespace: string;
   readonly #server: URL;
   readonly #credentials: CredentialCache;
-  readonly #dispatchers = new Dispatchers();
+  readonly #dispatchers: Dispatchers;
   readonly #options: ConnectionOptions;
+  #isClosed = false;
 
   private constructor(source: CredentialSource, options: ConnectionOptions) {
     this.namespace = options.namespace ?? source.namespace ?? 'default';
     this.#server = source.server;
     this.#credentials = new CredentialCache(source);
+    this.#dispatchers = new Dispatchers(source.server.origin);
     this.#options = options;
   }
 
@@ -127,8 +129,9 @@ export class KubeConnection implements ApiCaller {
     }
   }
 
-  /** Ends every call and stream. */
+  /** Ends every call and stream; those that come later meet CLUSTER_UNREACHABLE. */
   async close(): Promise<void> {
+    this.#isClosed = true;
     await this.#dispatchers.close();
   }
 
@@ -146,7 +149,8 @@ export class KubeConnection implements ApiCaller {
         const waitMs = Math.max(asked, pauseMs / 2 + randomInt(pauseMs));
         const left = until - performance.now();
         // The words of the last attempt say more than that the time is over.
-        if (!isPassing(error) || attempts === MAX_ATTEMPTS || waitMs >= left || signal.aborted) throw error;
+        const isLast = attempts === MAX_ATTEMPTS || waitMs >= left || signal.aborted || this.#isClosed;
+        if (isLast || !isPassing(error)) throw error;
         await pause(waitMs, undefined, { signal });
       }
     }
@@ -194,7 +198,6 @@ export class KubeConnection implements ApiCaller {
     const prefix = this.#server.pathname.replace(/\/$/, '');
     try {
       const answer = await this.#dispatchers.for(tls, kind).request({
-        origin: this.#server.origin,
         path: `${prefix}${call.path}${query && '?'}${query}`,
         method: METHODS[call.verb],
         headers: { ...headers, accept: 'application/json', 'user-agent': 'longshore', ...bodyHeaders(call) },

@@ -81,11 +81,18 @@ export class LogFollow {
   /** Since when nothing came, of a container that has ended. */
   #quietSince: number | undefined;
   #lagToldAt = -Infinity;
+  /** Since when there is no answer to read. */
+  #awaySince: number | undefined;
 
   constructor(options: LogFollowOptions) {
     this.#options = options;
     this.#backoff = new Backoff(options.longestPauseMs);
     this.done = this.#run();
+  }
+
+  /** For how long the log could not be read, in ms; 0 while an answer is open, however quiet it is. */
+  get awayMs(): number {
+    return this.#awaySince === undefined ? 0 : performance.now() - this.#awaySince;
   }
 
   /** Says that something about the pod is new: an attempt that waits comes now, and an end is noticed. */
@@ -160,6 +167,7 @@ export class LogFollow {
     let news = false;
     try {
       const body = await this.#open(isTail, cutting.signal);
+      this.#awaySince = undefined;
       const limitMs = isTail ? silenceAfterEndMs : silenceMs;
       for await (const chunk of untilSilent(body, limitMs, (error) => cutting.abort(error)))
         news = (await this.#take(lines, chunk)) || news;
@@ -170,6 +178,7 @@ export class LogFollow {
       return { reason: restartReasonOf(why), error: why, news, rest: NOTHING };
     } finally {
       this.#closing.signal.removeEventListener('abort', cut);
+      this.#awaySince ??= performance.now();
       clearTimeout(this.#hurry);
       this.#hurry = undefined;
       this.#answer = undefined;

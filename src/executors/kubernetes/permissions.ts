@@ -52,6 +52,12 @@ export const PERMISSIONS: readonly Permission[] = [
     why: 'what cluster and nodes say about the pod of a script',
   },
   { verb: 'watch', resource: 'events', group: '', why: 'the same, as it happens' },
+  {
+    verb: 'get',
+    resource: 'deployments',
+    group: 'apps',
+    why: 'only where `podOwner` is set: the Deployment that owns the pods of scripts, so that they go when it goes',
+  },
 ];
 
 /** Calls that every account of a cluster may make (system:basic-user); no Role grants them. */
