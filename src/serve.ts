@@ -1,6 +1,7 @@
 import { buildApp } from './api/app.ts';
 import { TokenStore } from './api/tokens.ts';
 import { addressOf, type Config } from './config.ts';
+import { checkPod } from './executors/kubernetes/pod-policy.ts';
 import type { Executor } from './executors/executor.ts';
 import { openState, textOf } from './mount/agent-state.ts';
 import { watchFile } from './mount/file-watcher.ts';
@@ -110,6 +111,8 @@ function makeApp(
         : { ready: false, says: 'the agent looks for its scripts' };
     },
     stopping,
+    checkPod:
+      config.executor === 'kubernetes' ? (wishes) => void checkPod(wishes, config.podPolicy) : undefined,
     version: VERSION,
     observe: (event) => reporter.api(event),
   });
@@ -140,6 +143,7 @@ async function render(
     longshore_volume_operations_overdue: () => overdue,
     longshore_volume_oldest_operation_seconds: () => oldestSeconds,
     longshore_staging_uploads_in_flight: () => inside?.blobs.space.load.uploads ?? 0,
+    longshore_pods: () => inside?.pods() ?? new Map<string, number>(),
     longshore_scripts: () => inside?.book.counts ?? new Map<string, number>(),
   };
   return metrics.render(readers, accept);

@@ -48,6 +48,14 @@ export interface Inside {
   readonly blobs: BlobStore;
   readonly sweeper: Sweeper;
   readonly executor: Executor;
+  /** Script pods by state; none where scripts are processes. */
+  readonly pods: () => ReadonlyMap<string, number>;
+}
+
+/** Where scripts run. */
+export interface Execution {
+  readonly executor: Executor;
+  readonly pods: () => ReadonlyMap<string, number>;
 }
 
 export function makeParts(config: Config, observeGate?: (event: GateEvent) => void): Parts {
@@ -71,7 +79,8 @@ export function makeParts(config: Config, observeGate?: (event: GateEvent) => vo
 }
 
 /** Finds identity and scripts on the volume; what was under way when an agent died goes on from here. */
-export async function findState({ config, reporter, volume }: Parts, state: AgentState): Promise<Inside> {
+export async function findState(parts: Parts, state: AgentState): Promise<Inside> {
+  const { config, reporter, volume } = parts;
   await ensureLayout(volume);
   const epoch = await findOrCreateEpoch(volume);
   const blobs = new BlobStore(volume, {
@@ -84,7 +93,7 @@ export async function findState({ config, reporter, volume }: Parts, state: Agen
     unknownLengthBytes: config.uploadMaxBytes / 64,
   });
   const packages = new PackageStore(volume, blobs);
-  const executor = makeExecutor(config);
+  const { executor, pods } = await makeExecutor(parts, state, epoch);
   const now = (): Date => new Date();
   const room: ScriptRoom = {
     ...{ volume, executor, epoch, now },
@@ -115,14 +124,22 @@ export async function findState({ config, reporter, volume }: Parts, state: Agen
   );
   await keeper.start();
   await executor.prepare();
-  return { view: { scripts: book, packages, blobs }, book, keeper, blobs, sweeper, executor };
+  const view = { scripts: book, packages, blobs };
+  return { view, book, keeper, blobs, sweeper, executor, pods };
 }
 
-function makeExecutor(config: Config): LocalExecutor {
-  return new LocalExecutor({
+/** Local or in a cluster, as the configuration says; the code for a cluster is loaded only where it is used. */
+async function makeExecutor(parts: Parts, state: AgentState, epoch: string): Promise<Execution> {
+  const { config } = parts;
+  if (config.executor === 'kubernetes') {
+    const { openPods } = await import('./wiring-pods.ts');
+    return openPods(parts, state, epoch);
+  }
+  const executor = new LocalExecutor({
     // The runner lies beside this program wherever it was installed; it never lies on the volume.
     runnerPath: fileURLToPath(import.meta.resolve('longshore/runner')),
     stateFolder: config.state,
     environment: runnerEnvironment(),
   });
+  return { executor, pods: () => new Map() };
 }

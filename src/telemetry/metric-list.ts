@@ -34,7 +34,7 @@ export const METRICS = {
   longshore_kubernetes_request_seconds: { type: 'histogram', labels: ['verb', 'resource'], help: 'time of a call to the API server; of a stream, until its head', buckets: SECONDS },
   longshore_kubernetes_watch_restarts_total: { type: 'counter', labels: ['resource', 'reason'], help: 'watches and log follows that were opened again, by why' },
   longshore_pods: { type: 'gauge', labels: ['state'], help: 'script pods of this agent and its replicas: pending, running, ended, and orphaned without a record' },
-  longshore_pod_phase_seconds: { type: 'histogram', labels: ['phase'], help: 'time of a script pod until it was scheduled, its images were pulled, its container started, its first line came, and while it ran', buckets: LONG_SECONDS },
+  longshore_pod_phase_seconds: { type: 'histogram', labels: ['phase'], help: 'stretches of the way of a script pod: until scheduled, initialized, pulled, started, and while it ran (ended)', buckets: LONG_SECONDS },
   longshore_pod_log_lag_seconds: { type: 'histogram', labels: [], help: 'age of a line of a pod log when the agent has it', buckets: SECONDS },
   longshore_volume_operations_total: { type: 'counter', labels: ['operation', 'result'], help: 'operations on the volume; result is ok, the name of the errno, refused or overdue' },
   longshore_volume_operation_seconds: { type: 'histogram', labels: ['operation'], help: 'time of an operation in the kernel', buckets: SECONDS },

@@ -17,8 +17,9 @@ const executors = ['executors/executor.ts', 'executors/local', 'executors/kubern
 /** Room → the rooms that it may import, beside itself and protocol. */
 export const arrows: Readonly<Record<string, readonly string[]>> = {
   'cli.ts': [...every, ...executors, 'serve.ts', 'package.json'],
-  'serve.ts': [...every, 'executors/executor.ts', 'wiring.ts'],
-  'wiring.ts': [...every, ...executors, 'package.json'],
+  'serve.ts': [...every, ...executors, 'wiring.ts'],
+  'wiring.ts': [...every, ...executors, 'wiring-pods.ts', 'package.json'],
+  'wiring-pods.ts': [...every, ...executors, 'wiring.ts'],
   'config.ts': ['config-schema.ts'],
   'config-schema.ts': [],
   api: ['scripts', 'staging', 'mount'],

@@ -1,0 +1,150 @@
+import { randomBytes } from 'node:crypto';
+import { Fault } from '../../protocol/fault.ts';
+import type { PodWishes } from '../../protocol/pod-wishes.ts';
+import type { RunOrder } from '../../protocol/run-order.ts';
+import type { ScriptKey } from '../../protocol/ticket.ts';
+import { pathFor, type ApiCaller } from './api-call.ts';
+import { ApiRefusal } from './api-error.ts';
+import { refusalFor } from './creation-refusal.ts';
+import { orderSecretFor } from './order-secret.ts';
+import { missingPermissions, PERMISSIONS, type Permission } from './permissions.ts';
+import { GROUP_LABEL, podNameFor } from './pod-names.ts';
+import type { PodOwner, PodSetup } from './pod-setup.ts';
+import { podFor } from './pod-template.ts';
+import type { Pod } from './pod-watch.ts';
+
+export interface PodLaunchOptions {
+  readonly connection: ApiCaller;
+  readonly setup: Omit<PodSetup, 'namespace' | 'owner'>;
+  /** Deployment of the namespace. */
+  readonly podOwner: string | undefined;
+}
+
+interface PodList {
+  readonly items?: readonly Pod[];
+}
+
+/**
+ * Makes the pod of a script and then the Secret that it waits for.
+ *
+ * The pod comes first, so that it owns the Secret from the start. An agent that dies between the two leaves a pod that
+ * waits; the next launch finds it by its name and makes the Secret that it asks for.
+ */
+export class PodLaunch {
+  readonly #options: PodLaunchOptions;
+  #owner: Promise<PodOwner | undefined> | undefined;
+
+  constructor(options: PodLaunchOptions) {
+    this.#options = options;
+  }
+
+  /** @throws {Fault} CLUSTER_FORBIDDEN that names every right that is missing. An API server that is away is not asked again. */
+  static async check(connection: ApiCaller, podOwner: string | undefined): Promise<void> {
+    try {
+      const missing = await missingPermissions(connection, neededPermissions(podOwner));
+      if (missing.length === 0) return;
+      const names = missing.map(({ verb, resource }) => `${verb} ${resource}`).join(', ');
+      throw new Fault('CLUSTER_FORBIDDEN', `the agent lacks rights in ${connection.namespace}: ${names}`, {
+        detail: { missing: missing.map(({ verb, resource, group }) => ({ verb, resource, group })) },
+      });
+    } catch (error) {
+      if (error instanceof Fault && error.code === 'CLUSTER_UNREACHABLE') return;
+      throw error;
+    }
+  }
+
+  /**
+   * Returns the pod that runs `order`, made now or found.
+   *
+   * @throws {Fault} the CLUSTER_ code of a refusal; RUNNER_NOT_STARTED while an earlier pod of the name goes away.
+   */
+  async launch(order: RunOrder, wishes: PodWishes | undefined): Promise<Pod> {
+    const { connection, setup } = this.#options;
+    const owner = await this.#ownerOf();
+    const suffix = randomBytes(4).toString('hex');
+    const pod = podFor(
+      { order, suffix, ...(wishes && { wishes }) },
+      { ...setup, namespace: connection.namespace, ...(owner && { owner }) },
+    );
+    const made = (await this.#create('pods', pod, 'the pod')) ?? (await this.#adopted(order.key));
+    await this.#create('secrets', orderSecretFor(made, order), 'the Secret of the pod');
+    return made;
+  }
+
+  /** Asks the API server itself for the pod of a script. */
+  async find(key: ScriptKey): Promise<Pod | undefined> {
+    const { connection } = this.#options;
+    const { items = [] } = await connection.request<PodList>({
+      verb: 'list',
+      resource: 'pods',
+      path: pathFor(connection.namespace, 'pods'),
+      query: { fieldSelector: `metadata.name=${podNameFor(key)}` },
+    });
+    return items[0];
+  }
+
+  /** Returns the object as it was made; undefined where one of its name is there. */
+  async #create<T>(resource: 'pods' | 'secrets', body: T, what: string): Promise<T | undefined> {
+    const { connection } = this.#options;
+    try {
+      const path = pathFor(connection.namespace, resource);
+      return await connection.request<T>({ verb: 'create', resource, path, body });
+    } catch (error) {
+      if (!(error instanceof ApiRefusal)) throw error;
+      if (error.status === 409 && error.reason === 'AlreadyExists') return undefined;
+      const { code, says, evidence } = refusalFor(error, what);
+      throw new Fault(code, says, { cause: error, detail: { evidence } });
+    }
+  }
+
+  async #adopted(key: ScriptKey): Promise<Pod> {
+    const found = await this.find(key);
+    const name = podNameFor(key);
+    if (found === undefined) throw notYet(`a pod ${name} was there and is gone`);
+    const { labels, deletionTimestamp } = found.metadata ?? {};
+    if (labels?.[GROUP_LABEL] !== this.#options.setup.podGroup) {
+      const group = labels?.[GROUP_LABEL] ?? 'nobody';
+      throw new Fault('CLUSTER_POD_REFUSED', `the name ${name} is taken by a pod of ${group}`, {
+        detail: { evidence: { name, group } },
+      });
+    }
+    if (deletionTimestamp !== undefined) throw notYet(`an earlier pod ${name} is still going away`);
+    return found;
+  }
+
+  async #ownerOf(): Promise<PodOwner | undefined> {
+    this.#owner ??= this.#lookUpOwner();
+    try {
+      return await this.#owner;
+    } catch (error) {
+      this.#owner = undefined;
+      throw error;
+    }
+  }
+
+  async #lookUpOwner(): Promise<PodOwner | undefined> {
+    const { connection, podOwner } = this.#options;
+    if (podOwner === undefined) return undefined;
+    const path = `/apis/apps/v1/namespaces/${connection.namespace}/deployments/${podOwner}`;
+    try {
+      const { metadata } = await connection.request<{ metadata: { uid: string } }>({
+        verb: 'get',
+        resource: 'deployments',
+        path,
+      });
+      return { apiVersion: 'apps/v1', kind: 'Deployment', name: podOwner, uid: metadata.uid };
+    } catch (error) {
+      if (!(error instanceof ApiRefusal)) throw error;
+      const says = `podOwner names the Deployment ${podOwner}, which cannot be read: ${error.message}`;
+      throw new Fault('CLUSTER_POD_REFUSED', says, { cause: error, detail: { evidence: { podOwner } } });
+    }
+  }
+}
+
+function neededPermissions(podOwner: string | undefined): Permission[] {
+  return PERMISSIONS.filter(({ resource }) => podOwner !== undefined || resource !== 'deployments');
+}
+
+function notYet(says: string): Fault {
+  return new Fault('RUNNER_NOT_STARTED', says);
+}

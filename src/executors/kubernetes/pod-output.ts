@@ -1,0 +1,108 @@
+import { join } from 'node:path';
+import type { ScriptKey } from '../../protocol/ticket.ts';
+import type { Witness } from '../executor.ts';
+import type { ApiCaller, ApiEvent } from './api-call.ts';
+import { LogFollow, type LogEnd } from './log-follow.ts';
+import { LogSpool } from './log-spool.ts';
+import { podNameFor, SCRIPT_CONTAINER } from './pod-names.ts';
+
+export interface PodOutputOptions {
+  readonly connection: ApiCaller;
+  readonly key: ScriptKey;
+  /** A folder of the local disk for the logs of all pods. */
+  readonly folder: string;
+  readonly spoolBytes: number;
+  /** The container has ended. */
+  readonly isOver: () => boolean;
+  /** There is new output, or the log has ended. */
+  readonly changed: () => void;
+  readonly observe: (event: ApiEvent) => void;
+}
+
+/** How long a log may be broken off before the volume is believed to know more. */
+const AWAY_MS = 2000;
+
+/**
+ * The output of one pod: its log as far as it was read, on local disk.
+ *
+ * Made anew by every agent: the log is in the cluster, and what was rotated away is on the volume.
+ */
+export class PodOutput {
+  readonly #spool: LogSpool;
+  readonly #follow: LogFollow;
+  #end: LogEnd | undefined;
+  #brokenSinceMs: number | undefined;
+  #endedOnce = false;
+
+  private constructor(options: PodOutputOptions, spool: LogSpool) {
+    this.#spool = spool;
+    this.#follow = new LogFollow({
+      connection: options.connection,
+      pod: podNameFor(options.key),
+      container: SCRIPT_CONTAINER,
+      take: async (lines) => {
+        await spool.append(lines);
+        this.#brokenSinceMs = undefined;
+        options.changed();
+      },
+      isOver: options.isOver,
+      observe: (event) => {
+        if (event.type === 'log-restart') this.#restarts(event.reason, options.changed);
+        options.observe(event);
+      },
+    });
+    void this.#follow.done.then((end) => {
+      this.#end = end;
+      options.changed();
+    });
+  }
+
+  static async open(options: PodOutputOptions): Promise<PodOutput> {
+    const segmentBytes = Math.ceil(options.spoolBytes / 2);
+    const spool = await LogSpool.open(join(options.folder, options.key), { segmentBytes });
+    return new PodOutput(options, spool);
+  }
+
+  /** Nothing more will come. */
+  get isComplete(): boolean {
+    return this.#end !== undefined;
+  }
+
+  /** The log ended in good order, which it does when the container has ended, whatever the watch says. */
+  get hasEnded(): boolean {
+    return this.#endedOnce;
+  }
+
+  /** Waits until nothing more will come. */
+  async whenComplete(): Promise<void> {
+    await this.#follow.done;
+  }
+
+  /** Opens what there is; undefined while the log cannot be read, so that the volume has to do. */
+  openWitness(): Witness | undefined {
+    const since = this.#brokenSinceMs;
+    const isAway = this.#end === undefined && since !== undefined && performance.now() - since > AWAY_MS;
+    return isAway ? undefined : this.#spool.openWitness();
+  }
+
+  /** Something about the pod is new. */
+  wake(): void {
+    this.#follow.wake();
+  }
+
+  /** Ends the follow and leaves the files. */
+  async close(): Promise<void> {
+    await this.#follow.close();
+  }
+
+  async remove(): Promise<void> {
+    await this.close();
+    await this.#spool.remove();
+  }
+
+  #restarts(reason: string, changed: () => void): void {
+    if (reason === 'ended') this.#endedOnce = true;
+    else this.#brokenSinceMs ??= performance.now();
+    changed();
+  }
+}

@@ -1,0 +1,186 @@
+import type { V1Pod } from '@kubernetes/client-node';
+import type { ScriptKey } from '../../protocol/ticket.ts';
+import type { ApiCaller, ApiEvent } from './api-call.ts';
+import type { Plain } from './api-object.ts';
+import { podEventFrom, type PodEvent } from './pod-event.ts';
+import { goneView, viewOf, type PodView } from './pod-failure.ts';
+import { podSelectorFor, scriptKeyOf } from './pod-names.ts';
+import { podPhasesOf, type PodPhase } from './pod-phase.ts';
+import { ResourceWatch } from './resource-watch.ts';
+import type { ApiObject } from './watch-event.ts';
+import type { Trouble } from '../executor.ts';
+
+export type Pod = Plain<V1Pod>;
+type RawPod = Pod & ApiObject;
+
+/** A script pod has come through a stretch of its way. */
+export interface PhaseEvent extends PodPhase {
+  readonly type: 'phase';
+}
+
+export interface PodWatchOptions {
+  readonly connection: ApiCaller;
+  readonly group: string;
+  /** Something about the pod of a script is new, or an event about it came; `event` is the one. */
+  readonly changed: (key: ScriptKey, event: PodEvent | undefined) => void;
+  readonly observe: (event: ApiEvent | PhaseEvent) => void;
+  readonly nowMs: () => number;
+}
+
+/** Events of one pod that are looked at; a cluster that repeats itself makes more. */
+const MAX_EVENTS_OF_POD = 50;
+/** Pods that are gone and were seen, for why they went. */
+const MAX_GONE = 1000;
+/** A pod that was made and is not in the watch after so long was gone before it came there. */
+const MADE_MS = 30_000;
+
+/**
+ * All script pods of a group of agents, as one watch of pods and one of events know them.
+ *
+ * What it says may be late by as long as the API server is away; `isDoubtful` tells so.
+ */
+export class PodWatch {
+  readonly #options: PodWatchOptions;
+  readonly #pods: ResourceWatch<Pod, RawPod>;
+  readonly #events: ResourceWatch<PodEvent>;
+  readonly #eventsOf = new Map<ScriptKey, Map<string, PodEvent>>();
+  readonly #gone = new Map<ScriptKey, Pod>();
+  readonly #made = new Map<ScriptKey, { readonly pod: Pod; readonly atMs: number }>();
+  #restartedAtMs = 0;
+
+  constructor(options: PodWatchOptions) {
+    this.#options = options;
+    const { connection } = options;
+    this.#pods = new ResourceWatch<Pod, RawPod>({
+      connection,
+      resource: 'pods',
+      query: { labelSelector: podSelectorFor(options.group) },
+      keep: kept,
+      changed: (name, now, before) => this.#podChanged(name, now, before),
+      observe: (event) => this.#observe(event),
+    });
+    this.#events = new ResourceWatch({
+      connection,
+      resource: 'events',
+      query: { fieldSelector: 'involvedObject.kind=Pod' },
+      keep: (object) => {
+        const event = podEventFrom(object);
+        return event && scriptKeyOf(event.pod) ? event : undefined;
+      },
+      changed: (name, now, before) => this.#eventChanged(name, now, before),
+      observe: options.observe,
+    });
+  }
+
+  /** Waits until every pod was listed once; false at the deadline. */
+  async whenSynced(deadlineMs: number): Promise<boolean> {
+    return this.#pods.whenSynced(deadlineMs);
+  }
+
+  /** Every pod was listed at least once. */
+  get isSynced(): boolean {
+    return this.#pods.synced;
+  }
+
+  /** The API server was not heard since the watch broke off. */
+  get isDoubtful(): boolean {
+    return !this.#pods.synced || this.#restartedAtMs > this.#pods.lastHeardMs;
+  }
+
+  /** The scripts that have pods. */
+  get keys(): ScriptKey[] {
+    return [...this.#pods.objects.keys()].map(scriptKeyOf).filter((key) => key !== undefined);
+  }
+
+  /** The pod of a script as it was seen last, also one that was made here a moment ago. */
+  pod(name: string, key: ScriptKey): Pod | undefined {
+    const watched = this.#pods.objects.get(name);
+    if (watched) return watched;
+    const made = this.#made.get(key);
+    if (made === undefined) return undefined;
+    if (this.#options.nowMs() - made.atMs < MADE_MS) return made.pod;
+    this.#made.delete(key);
+    return undefined;
+  }
+
+  /** Takes in a pod that an answer of the API server showed, before the watch does. */
+  note(key: ScriptKey, pod: Pod): void {
+    this.#made.set(key, { pod, atMs: this.#options.nowMs() });
+  }
+
+  view(key: ScriptKey, pod: Pod): PodView {
+    return viewOf(asModel(pod), this.events(key), this.#options.nowMs());
+  }
+
+  /** Why the pod of a script is not there any more. */
+  whyGone(key: ScriptKey): Trouble {
+    const last = this.#gone.get(key);
+    return goneView(last && asModel(last), this.events(key));
+  }
+
+  events(key: ScriptKey): PodEvent[] {
+    return [...(this.#eventsOf.get(key)?.values() ?? [])];
+  }
+
+  /** Forgets what is kept of a script beside its pod. */
+  forget(key: ScriptKey): void {
+    this.#gone.delete(key);
+    this.#made.delete(key);
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([this.#pods.close(), this.#events.close()]);
+  }
+
+  #observe(event: ApiEvent): void {
+    if (event.type === 'watch-restart' && event.reason !== 'ended')
+      this.#restartedAtMs = this.#options.nowMs();
+    this.#options.observe(event);
+  }
+
+  #podChanged(name: string, now: Pod | undefined, before: Pod | undefined): void {
+    const key = scriptKeyOf(name);
+    if (key === undefined) return;
+    this.#made.delete(key);
+    if (now === undefined && before) this.#keepGone(key, before);
+    if (now && before) this.#tellPhases(key, now, before);
+    this.#options.changed(key, undefined);
+  }
+
+  /** Once, when it ends: before that, the last stretch is still growing. */
+  #tellPhases(key: ScriptKey, now: Pod, before: Pod): void {
+    if (this.view(key, before).state === 'ended' || this.view(key, now).state !== 'ended') return;
+    for (const phase of podPhasesOf(asModel(now), this.events(key)))
+      this.#options.observe({ type: 'phase', ...phase });
+  }
+
+  #keepGone(key: ScriptKey, pod: Pod): void {
+    this.#gone.set(key, pod);
+    const [oldest] = this.#gone.keys();
+    if (this.#gone.size > MAX_GONE && oldest !== undefined) this.#gone.delete(oldest);
+  }
+
+  #eventChanged(name: string, now: PodEvent | undefined, before: PodEvent | undefined): void {
+    const key = scriptKeyOf((now ?? before)?.pod ?? '');
+    if (key === undefined) return;
+    const events = this.#eventsOf.get(key) ?? new Map<string, PodEvent>();
+    this.#eventsOf.set(key, events);
+    events.delete(name);
+    if (now) events.set(name, now);
+    const [oldest] = events.keys();
+    if (events.size > MAX_EVENTS_OF_POD && oldest !== undefined) events.delete(oldest);
+    if (events.size === 0) this.#eventsOf.delete(key);
+    if (now) this.#options.changed(key, now);
+  }
+}
+
+/** What is held in memory of a pod: its managed fields are half of it and say nothing. */
+function kept({ metadata, spec, status }: RawPod): Pod {
+  const { managedFields: _, ...rest } = metadata ?? {};
+  return { metadata: rest, spec, status } as Pod;
+}
+
+/** The types of client-node are classes; what reads a pod reads JSON. */
+function asModel(pod: Pod): V1Pod {
+  return pod;
+}

@@ -1,0 +1,51 @@
+import { createHash } from 'node:crypto';
+import type { Config } from './config.ts';
+import { KubernetesExecutor } from './executors/kubernetes/kubernetes-executor.ts';
+import type { AgentState } from './mount/agent-state.ts';
+import { Fault } from './protocol/fault.ts';
+import { agentKeyName } from './protocol/seal.ts';
+import { ClusterReporter } from './telemetry/cluster-reporter.ts';
+import type { Execution, Parts } from './wiring.ts';
+
+/**
+ * Opens the way to the cluster.
+ *
+ * @throws {Fault} CONFIG_INVALID, CLUSTER_FORBIDDEN that names the rights that are missing.
+ */
+export async function openPods(parts: Parts, state: AgentState, epoch: string): Promise<Execution> {
+  const { config, metrics, logger } = parts;
+  const { claim, claimAccess, nodeName, scriptImage, runnerImage, runnerInjection, imagePullPolicy } = config;
+  const { podDefaults, podLaunchTimeoutMs, kubeconfig, namespace, podOwner } = config;
+  if (claim === undefined) throw new TypeError('the configuration was checked, and has a claim');
+  const reporter = new ClusterReporter(metrics, logger);
+  const executor = await KubernetesExecutor.open({
+    setup: {
+      ...{ claim, claimAccess, scriptImage, runnerImage, runnerInjection, imagePullPolicy, podDefaults },
+      ...{ podLaunchTimeoutMs, ...podUser(config) },
+      ...(nodeName !== undefined && { nodeName }),
+      ...(config.claimFolder !== undefined && { claimFolder: config.claimFolder }),
+      podGroup: config.podGroup ?? groupFor(agentKeyName(state.agentKey), epoch),
+    },
+    ...{ kubeconfig, namespace, podOwner },
+    apiDeadlineMs: config.apiDeadlineMs,
+    logSpoolBytes: config.logSpoolBytes,
+    stateFolder: config.state,
+    observe: (event) => reporter.tell(event),
+  });
+  return { executor, pods: () => executor.counts };
+}
+
+/** Agents with one key on one volume are replicas; any other agent has other pods. */
+function groupFor(keyName: string, epoch: string): string {
+  return createHash('sha256').update(`${keyName} ${epoch}`).digest('hex').slice(0, 16);
+}
+
+/** The agent's own user unless the configuration names one: files on a network volume belong to whoever wrote them. */
+function podUser({ podUid, podGid }: Config): { uid: number; gid: number } {
+  const uid = podUid ?? process.getuid?.() ?? 0;
+  const gid = podGid ?? process.getgid?.() ?? 0;
+  if (uid > 0) return { uid, gid };
+  const rule =
+    'script pods never run as user 0: run the agent as another user, or set podUid to one that may write to the volume';
+  throw new Fault('CONFIG_INVALID', rule, { detail: { key: 'podUid' } });
+}
