@@ -29,6 +29,42 @@ export const FAILURE_ADVICE: Readonly<Record<FailureCode, string>> = {
   RUNNER_NOT_STARTED:
     'Nothing ran. Look at the log of the agent for the error of the start: no more processes, no memory, or a runner program that is not where it was installed. Start again under a new ticket.',
 
+  CLUSTER_OOM:
+    'Give the script more memory: `pod.resources.limits.memory` of its start where the policy allows it, `podDefaults` otherwise. The sentence names the limit that held. Look at what the script was to change before you start it again: it was ended in the middle.',
+  CLUSTER_EVICTED:
+    'Read why in the sentence. "Low on resource" is a node that ran out of memory or disk: request what the script needs, so that the scheduler keeps it free. A limit of ephemeral storage was passed: raise it, or write less outside the volume. The eviction API is a drain: start again under a new ticket when it is over. The script got TERM and perhaps not its whole grace, so look at what it was to change.',
+  CLUSTER_PREEMPTED:
+    'Give script pods a `priorityClassName` in `podDefaults` that others do not displace, or make room in the cluster. The script got TERM and its grace; look at what it was to change before you start it again under a new ticket.',
+  CLUSTER_NODE_LOST:
+    'Look at the node first: `kubectl describe node`, then its kubelet. While it is only cut off, the script may still be running there and go on changing things, so make sure that the machine is off before you start it again. The journal has every line that reached the volume.',
+  CLUSTER_POD_DELETED:
+    'Find out who deletes pods in the namespace: a person, a clean-up job, or the garbage collector because the Deployment of the agent was deleted. The audit log of the API server names who it was. The script got TERM and its grace; look at what it was to change before you start it again.',
+  CLUSTER_POD_FAILED:
+    'The sentence and `evidence` have the words of the cluster as they came; `kubectl describe pod` has the same while the pod is kept. Please report reasons that appear here, so that they get a code of their own.',
+  CLUSTER_IMAGE_MISSING:
+    'See whether the name and tag of the image exist, whether the node reaches the registry, and whether `podDefaults.imagePullSecrets` names a Secret that may pull. The sentence has the answer of the registry. With `imagePullPolicy` Never the image must be on every node before. Nothing of the script ran.',
+  CLUSTER_IMAGE_INVALID:
+    'Correct the image in `pod.image` of the start, or in `scriptImage` and `runnerImage` of the configuration: `registry/path:tag` in lower case, without spaces. Nothing of the script ran.',
+  CLUSTER_UNSCHEDULABLE:
+    'The sentence has the words of the scheduler, with a count of nodes for each reason: too little cpu or memory, a node selector that no node has, a taint that nothing tolerates. With `claimAccess` rwo only the node of the agent counts, and a cordon of it is enough. If nodes are added on demand and take long, raise `podLaunchTimeoutMs`. Nothing of the script ran; start it again under a new ticket.',
+  CLUSTER_CLAIM_UNBOUND:
+    'Look at the claim that `claim` names, with `kubectl describe pvc` in the namespace of the script pods: it must exist there and be bound. Nothing of the script ran.',
+  CLUSTER_MOUNT_FAILED:
+    'The sentence has the words of the node. If it is the volume of the claim, look at its file server and at the driver on that node; other nodes may be well. If it is the Secret of the pod, the agent could not make it, and its log says why. Nothing of the script ran; start it again under a new ticket.',
+  CLUSTER_INIT_FAILED:
+    'The image of the script is not ours, so an init container of `runnerImage` brings the runner. Exit code and last words are in the sentence. Usual causes: another architecture than that of the node, too little memory, an image of another version than the agent. Nothing of the script ran.',
+  CLUSTER_CONTAINER_REFUSED: `The sentence has the words of the node. "no such file or directory" for tini or node means that the image is not built on glibc, or lacks the runner although it is named as ours. A sandbox that cannot be made is the network of the node. A Secret or ConfigMap that is not found comes from something that changes pods on their way. Nothing of the script ran.`,
+  CLUSTER_ACCOUNT_MISSING:
+    'Make the service account in the namespace of the script pods, or change `pod.serviceAccount` of the start or `podDefaults.serviceAccount`. Nothing of the script ran.',
+  CLUSTER_QUOTA:
+    'Wait for other pods to end, or raise the ResourceQuota that the sentence names. The agent has tried until `podLaunchTimeoutMs` was over. Nothing of the script ran; start it again under a new ticket.',
+  CLUSTER_POD_REFUSED:
+    'The sentence has the words of who refused: the pod security or a LimitRange of the namespace, a quota that wants requests and limits, an admission webhook, the API server that finds a field invalid, or a node. Change what it names, in `pod` of the start or in `podDefaults`. Script pods keep the restricted pod security, so a refusal by that has come from something that changes pods on their way. Nothing of the script ran.',
+  CLUSTER_FORBIDDEN:
+    "Give the agent's service account the Role of docs/reference/rbac.md in the namespace of the script pods; the sentence names what is missing. If the credentials are refused as such, see that the token of the service account is mounted and not expired.",
+  CLUSTER_UNREACHABLE:
+    'See whether the API server answers, with `kubectl get --raw /readyz`, and whether the agent reaches it: network policy, DNS, proxy. A webhook that does not answer is named in the sentence. Scripts that run go on, and their journal is read from the volume.',
+
   PACKAGE_NAME_INVALID:
     'Change the id, version or file name; `rule` has the rule and `value` what was sent. A file name needs an extension only if the script shall see one.',
   PACKAGE_UNKNOWN: 'Push the package. A push that sends `Repr-Digest` sends nothing twice.',
@@ -59,6 +95,8 @@ export const FAILURE_ADVICE: Readonly<Record<FailureCode, string>> = {
     'Change the request: `field` names the place, `rule` what must hold there, `value` what came. The schemas are in `/v1/openapi.json`.',
   FIELD_UNSUPPORTED:
     'Leave the field out or ask another agent: this one would not do what it says, and so does nothing. `/v1/capabilities` lists what it can do.',
+  POD_NOT_ALLOWED:
+    'Leave the wish out, or let the operator allow it in `podPolicy`: `field` names the place, `rule` what is allowed, `value` what was asked for. What no policy can allow is the identity of the pod, its mounts, its security context and its restart policy.',
   CURSOR_INVALID:
     'Hand back `journal.next` or the last event id as it came, or start at the beginning without a cursor. Do not build cursors.',
   UNAUTHENTICATED:
@@ -112,23 +150,4 @@ export const FAILURE_ADVICE: Readonly<Record<FailureCode, string>> = {
     'The volume answers and what was on it is gone: somebody removed it, or an empty volume is mounted in its place. Mount the right one. To begin anew on an empty volume, empty its folder wholly and start the agent again.',
   STORAGE_REPLACED:
     'Another volume is mounted than the one on which the script was staged. Mount the right one, or start again under a new ticket if the change was meant.',
-  CLUSTER_OOM: 'To be written.',
-  CLUSTER_EVICTED: 'To be written.',
-  CLUSTER_PREEMPTED: 'To be written.',
-  CLUSTER_NODE_LOST: 'To be written.',
-  CLUSTER_POD_DELETED: 'To be written.',
-  CLUSTER_POD_FAILED: 'To be written.',
-  CLUSTER_IMAGE_MISSING: 'To be written.',
-  CLUSTER_IMAGE_INVALID: 'To be written.',
-  CLUSTER_UNSCHEDULABLE: 'To be written.',
-  CLUSTER_CLAIM_UNBOUND: 'To be written.',
-  CLUSTER_MOUNT_FAILED: 'To be written.',
-  CLUSTER_INIT_FAILED: 'To be written.',
-  CLUSTER_CONTAINER_REFUSED: 'To be written.',
-  CLUSTER_ACCOUNT_MISSING: 'To be written.',
-  CLUSTER_QUOTA: 'To be written.',
-  CLUSTER_POD_REFUSED: 'To be written.',
-  CLUSTER_FORBIDDEN: 'To be written.',
-  CLUSTER_UNREACHABLE: 'To be written.',
-  POD_NOT_ALLOWED: 'To be written.',
 };
