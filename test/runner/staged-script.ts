@@ -54,7 +54,16 @@ export function stageScript(
   changes: Partial<RunOrder> = {},
   files: Readonly<Record<string, string>> = {},
 ): StagedScript {
-  const folder = temporaryFolder(t, 'longshore-runner');
+  return stageScriptIn(temporaryFolder(t, 'longshore-runner'), script, changes, files);
+}
+
+/** The same in a folder that is there. */
+export function stageScriptIn(
+  folder: string,
+  script: string,
+  changes: Partial<RunOrder> = {},
+  files: Readonly<Record<string, string>> = {},
+): StagedScript {
   const layout = new VolumeLayout(folder);
   const ticket = must(parseTicket(`t-${randomBytes(4).toString('hex')}`));
   const key = scriptKeyFor('test', ticket);

@@ -1,7 +1,9 @@
 /** What the pod of a script looks like. Each golden file is a whole object; LONGSHORE_WRITE_GOLDEN=1 writes them anew. */
 import { readFileSync, writeFileSync } from 'node:fs';
+import type { V1Pod } from '@kubernetes/client-node';
 import fc from 'fast-check';
 import { test } from 'tap';
+import type { Plain } from '../../../src/executors/kubernetes/api-object.ts';
 import { orderSecretFor, orderSecretNameOf } from '../../../src/executors/kubernetes/order-secret.ts';
 import { initContainersFor, scriptContainerFor } from '../../../src/executors/kubernetes/pod-containers.ts';
 import { imageFor, runnerSourceFor } from '../../../src/executors/kubernetes/pod-image.ts';
@@ -62,7 +64,7 @@ const goldens: Record<string, () => unknown> = {
 };
 
 /** As the API server gives it back. */
-function createdPod(pod: ReturnType<typeof podFor>): ReturnType<typeof podFor> {
+function createdPod(pod: Plain<V1Pod>): Plain<V1Pod> {
   return { ...pod, metadata: { ...pod.metadata, uid } };
 }
 
