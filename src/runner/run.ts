@@ -46,7 +46,8 @@ const STDOUT_DEADLINE_MS = 30_000;
  * Starting the interpreter and reading for the verification go on beside the claim; nothing of the script runs before
  * all three are done.
  *
- * @throws {Fault} STORAGE_ codes when the claim could not be taken: then nothing ran and nothing was sealed.
+ * @throws {Fault} STORAGE_ codes, or STAGING_MISMATCH, when the claim could not be taken: then nothing ran and nothing
+ * was sealed.
  */
 export async function runScript(order: RunOrder, host: RunnerHost): Promise<RunEnd> {
   const { files, stdout } = host;
@@ -56,7 +57,15 @@ export async function runScript(order: RunOrder, host: RunnerHost): Promise<RunE
   // Told where it is awaited; until then, and when the claim is lost, it is nobody's error.
   verified.catch(() => undefined);
   const oomKillsBefore = oomKillCount();
-  const claim = await takeClaim(files, places.started, ownClaim(stdout.path));
+  const claim = await takeClaim(files, places.started, ownClaim(stdout.path)).catch(
+    async (error: unknown) => {
+      givenUp.abort();
+      // What the verification found tells more: on a volume that was emptied, a kubelet makes the folders that it mounts,
+      // and all that the claim meets is a folder of root.
+      await verified;
+      throw error;
+    },
+  );
   if (claim === undefined) return 'silent';
 
   const volume = new VolumeJournal(files, places.journal);

@@ -259,6 +259,17 @@ test('a volume that does not take what the runner writes', async (t) => {
     t.match(found.strays.join('\n'), /^longshore runner: STORAGE_[A-Z]+: cannot open /);
     t.same(processesWith(staged.order.cookie), []);
   });
+
+  t.test('and the epoch is gone too, says that the volume was emptied (invariant 6)', async (t) => {
+    const staged = stageScript(t, 'true');
+    rmSync(staged.order.epochFile);
+    rmSync(staged.places.out, { recursive: true });
+    symlinkSync('/proc', staged.places.out);
+    const runner = startRunner(staged);
+    t.same(await runner.ended, { code: 70, signal: null });
+    const { strays } = decodeFile(runner.stdoutFile, staged.key);
+    t.match(strays.join('\n'), /^longshore runner: STORAGE_EMPTIED: /);
+  });
 });
 
 test('a runner that is killed leaves processes, and --clear ends them all', async (t) => {
