@@ -16,15 +16,21 @@ export interface Published {
 
 /** Where executors are tried: every `agent` is a new one, on the same volume and the same machine or cluster. */
 export interface ExecutorGround {
-  readonly agent: () => Executor;
+  readonly agent: () => Executor | Promise<Executor>;
   /** `script` is bash; what it does first counts its runs. */
   readonly publish: (script: string, changes?: Partial<RunOrder>) => Published;
   /** Publishes a workspace on which no runner can make its claim. */
   readonly publishBroken: () => Published;
 }
 
+/** A pod takes its time on a machine that is busy. */
+const GONE_MS = 40_000;
+
 /** Runs everything that src/executors/executor.ts promises on one implementation. */
-export function executorSuite(name: string, ground: (t: Test) => ExecutorGround): void {
+export function executorSuite(
+  name: string,
+  ground: (t: Test) => ExecutorGround | Promise<ExecutorGround>,
+): void {
   const promises: Record<string, (t: Test, ground: ExecutorGround) => Promise<void>> = {
     'launch() hands an order over, and look() tells how the runner ended': runsToItsEnd,
     'invariant 3: launched again and again, from two agents at once, a script runs once': runsOnce,
@@ -44,13 +50,13 @@ export function executorSuite(name: string, ground: (t: Test) => ExecutorGround)
       // Runners do not keep an agent up; this test waits for them.
       const awake = setInterval(() => undefined, 1000);
       t.teardown(() => clearInterval(awake));
-      await keep(t, ground(t));
+      await keep(t, await ground(t));
     });
   }
 }
 
 async function runsToItsEnd(t: Test, { agent, publish }: ExecutorGround): Promise<void> {
-  const executor = agent();
+  const executor = await agent();
   const { order, key, claim } = publish('echo out; exit 3');
   t.same(await executor.look(order.key, undefined), { presence: 'none' });
   await executor.launch(order);
@@ -61,7 +67,7 @@ async function runsToItsEnd(t: Test, { agent, publish }: ExecutorGround): Promis
 }
 
 async function runsOnce(t: Test, { agent, publish }: ExecutorGround): Promise<void> {
-  const agents = [agent(), agent()];
+  const agents = [await agent(), await agent()];
   const { order, claim, runs } = publish('sleep 0.2');
   await Promise.all(agents.flatMap((executor) => [executor.launch(order), executor.launch(order)]));
   for (const executor of agents) await gone(executor, order, claim);
@@ -72,9 +78,9 @@ async function runsOnce(t: Test, { agent, publish }: ExecutorGround): Promise<vo
 
 async function isAdopted(t: Test, { agent, publish }: ExecutorGround): Promise<void> {
   const { order, claim } = publish('sleep 60');
-  await agent().launch(order);
+  await (await agent()).launch(order);
   const mine = await until('the claim', claim);
-  const next = agent();
+  const next = await agent();
   t.same(await next.look(order.key, mine), { presence: 'alive' });
   t.equal(await next.stop(order.key, mine), true);
   t.match(await gone(next, order, claim), { presence: 'gone' });
@@ -83,10 +89,10 @@ async function isAdopted(t: Test, { agent, publish }: ExecutorGround): Promise<v
 
 async function hasWitness(t: Test, { agent, publish }: ExecutorGround): Promise<void> {
   const { order, key, claim } = publish('seq 1 5000');
-  const first = agent();
+  const first = await agent();
   await first.launch(order);
   await gone(first, order, claim);
-  for (const executor of [first, agent()]) {
+  for (const executor of [first, await agent()]) {
     const found = await read(executor, order, claim(), key);
     t.equal(streamOf(found, 'stdout').toString().split('\n').length, 5001);
     const witness = must(await executor.witness(order.key, claim()));
@@ -100,16 +106,16 @@ async function hasWitness(t: Test, { agent, publish }: ExecutorGround): Promise<
 
 async function isWatched(t: Test, { agent, publish }: ExecutorGround): Promise<void> {
   const { order, key, claim } = publish('echo one; read -r line < <(sleep 0.6; echo); echo two');
-  const first = agent();
+  const first = await agent();
   await first.launch(order);
   const mine = await until('the claim', claim);
-  for (const executor of [first, agent()]) {
+  for (const executor of [first, await agent()]) {
     let told = 0;
     executor.watch(order.key, mine, { changed: () => (told += 1), signal: new AbortController().signal });
     if (executor !== first) continue;
     await until('output', () => told > 0);
   }
-  const second = agent();
+  const second = await agent();
   const sightings: Sighting[] = [];
   second.watch(order.key, mine, {
     changed: () => void second.look(order.key, mine).then((sighting) => sightings.push(sighting)),
@@ -121,7 +127,7 @@ async function isWatched(t: Test, { agent, publish }: ExecutorGround): Promise<v
 
 async function isWatchedFromBefore(t: Test, { agent, publish }: ExecutorGround): Promise<void> {
   const { order, claim } = publish('echo out');
-  const executor = agent();
+  const executor = await agent();
   const sizes: number[] = [];
   const signal = new AbortController().signal;
   const look = async (): Promise<void> => {
@@ -142,7 +148,7 @@ async function isWatchedFromBefore(t: Test, { agent, publish }: ExecutorGround):
 
 async function isNotWatchedAnyMore(t: Test, { agent, publish }: ExecutorGround): Promise<void> {
   const { order, claim } = publish('echo out');
-  const executor = agent();
+  const executor = await agent();
   const over = new AbortController();
   over.abort();
   executor.watch(order.key, undefined, { changed: () => t.fail('told'), signal: over.signal });
@@ -161,7 +167,7 @@ async function isStopped(t: Test, { agent, publish }: ExecutorGround): Promise<v
   const { order, key, claim } = publish(
     'trap "echo bye; exit 9" TERM; echo ready; while :; do sleep 0.05; done',
   );
-  const executor = agent();
+  const executor = await agent();
   t.equal(await executor.stop(order.key, undefined), false, 'there is none to ask');
   await executor.launch(order);
   await until('the claim', claim);
@@ -177,9 +183,9 @@ async function isCleared(t: Test, { agent, publish }: ExecutorGround): Promise<v
   const { order, key, claim } = publish(
     `trap '' TERM; setsid sleep 60 >/dev/null 2>&1 & echo ready; sleep 60`,
   );
-  await agent().launch(order);
+  await (await agent()).launch(order);
   await until('the claim', claim);
-  const executor = agent();
+  const executor = await agent();
   await wrote(executor, order, claim(), key, 'ready');
   await executor.clear(order.key, claim(), order.cookie);
   t.match(await executor.look(order.key, claim()), { presence: 'gone' });
@@ -191,7 +197,7 @@ async function isCleared(t: Test, { agent, publish }: ExecutorGround): Promise<v
 
 async function diesEarly(t: Test, { agent, publishBroken }: ExecutorGround): Promise<void> {
   const { order, key } = publishBroken();
-  const executor = agent();
+  const executor = await agent();
   await executor.launch(order);
   const end = await gone(executor, order, () => undefined);
   t.match(end, { presence: 'gone', exitCode: 70, signal: null });
@@ -202,10 +208,10 @@ async function diesEarly(t: Test, { agent, publishBroken }: ExecutorGround): Pro
 
 async function isRemoved(t: Test, { agent, publish }: ExecutorGround): Promise<void> {
   const { order, claim } = publish('echo out');
-  const first = agent();
+  const first = await agent();
   await first.launch(order);
   await gone(first, order, claim);
-  const executor = agent();
+  const executor = await agent();
   await executor.remove(order.key, claim());
   await executor.remove(order.key, claim());
   await first.remove(order.key, claim());
@@ -217,10 +223,10 @@ async function isRemoved(t: Test, { agent, publish }: ExecutorGround): Promise<v
 
 async function outlivesItsAgent(t: Test, { agent, publish }: ExecutorGround): Promise<void> {
   const { order, key, claim } = publish('echo ready; sleep 0.5; echo over');
-  const first = agent();
+  const first = await agent();
   await first.launch(order);
   await first.close();
-  const next = agent();
+  const next = await agent();
   await until('the claim', claim);
   await gone(next, order, claim);
   t.match((await read(next, order, claim(), key)).end, { exitCode: 0, stoppedBy: null });
@@ -232,10 +238,10 @@ async function gone(
   { key }: RunOrder,
   claim: () => StartedClaim | undefined,
 ): Promise<Sighting> {
-  for (const last = Date.now() + 20_000; ;) {
+  for (const last = Date.now() + GONE_MS; ;) {
     const sighting = await executor.look(key, claim());
     if (sighting.presence === 'gone') return sighting;
-    if (Date.now() > last) throw new Error(`not gone within 20 s: ${sighting.presence}`);
+    if (Date.now() > last) throw new Error(`not gone in time: ${sighting.presence}`);
     await new Promise((next) => setTimeout(next, 20));
   }
 }
@@ -247,10 +253,10 @@ async function wrote(
   claim: StartedClaim | undefined,
   ...[key, word]: [key: Buffer, word: string]
 ): Promise<void> {
-  for (const last = Date.now() + 20_000; ;) {
+  for (const last = Date.now() + GONE_MS; ;) {
     const { pieces } = await read(executor, order, claim, key);
     if (pieces.some(({ bytes }) => String(bytes) === word)) return;
-    if (Date.now() > last) throw new Error(`${word} was not written within 20 s`);
+    if (Date.now() > last) throw new Error(`${word} was not written in time`);
     await new Promise((next) => setTimeout(next, 20));
   }
 }

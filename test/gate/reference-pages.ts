@@ -1,4 +1,5 @@
 /** The pages of docs/reference that follow from the code, rendered from it. */
+import { rbacPage } from './rbac-page.ts';
 import { buildApp } from '../../src/api/app.ts';
 import { configRows } from '../../src/config-schema.ts';
 import { FAILURES, type FailureCode } from '../../src/protocol/failure-table.ts';
@@ -17,6 +18,7 @@ export async function referencePages(): Promise<ReadonlyMap<string, string>> {
     metrics: metricsPage(),
     failures: failuresPage(),
     http: httpPage(await openApi()),
+    rbac: rbacPage(),
   };
   return new Map(
     Object.entries(pages).map(([name, page]) => [

@@ -9,9 +9,15 @@ export interface AgentOptions {
   readonly volume: string;
   readonly state: string;
   readonly flags?: readonly string[];
+  /** The file of tokens, where it is not in the state folder. */
+  readonly tokens?: string;
   /** The program instead of the built command line, with its arguments in front of the flags of `serve`. */
   readonly program?: readonly string[];
   readonly environment?: Readonly<Record<string, string>>;
+  /** Instead of the Node that the test runs in. */
+  readonly node?: string;
+  /** User and group that it runs as, where that is not the one of the test. */
+  readonly user?: number;
 }
 
 export interface Answer {
@@ -37,10 +43,15 @@ export class AgentProcess {
     const program = options.program ?? [resolve('.build/cli.js'), 'serve'];
     const places = ['--volume', options.volume, '--state', options.state];
     const ports = ['--listen', '127.0.0.1:0', '--metrics', '127.0.0.1:0'];
-    this.child = spawn(process.execPath, [...program, ...places, ...ports, ...(options.flags ?? [])], {
-      stdio: ['ignore', 'pipe', 'pipe'],
-      env: { PATH: process.env['PATH'] ?? '', UV_THREADPOOL_SIZE: '64', ...options.environment },
-    });
+    this.child = spawn(
+      options.node ?? process.execPath,
+      [...program, ...places, ...ports, ...(options.flags ?? [])],
+      {
+        stdio: ['ignore', 'pipe', 'pipe'],
+        env: { PATH: process.env['PATH'] ?? '', UV_THREADPOOL_SIZE: '64', ...options.environment },
+        ...(options.user !== undefined && { uid: options.user, gid: options.user }),
+      },
+    );
     this.ended = new Promise((resolve) =>
       this.child.once('close', (code, signal) => resolve({ code, signal })),
     );
@@ -87,7 +98,7 @@ export class AgentProcess {
   }
 
   get token(): string {
-    const line = readFileSync(`${this.#options.state}/tokens`, 'utf8')
+    const line = readFileSync(this.#options.tokens ?? `${this.#options.state}/tokens`, 'utf8')
       .split('\n')
       .find((text) => text.startsWith('default:'));
     return line?.slice('default:'.length).trim() ?? '';

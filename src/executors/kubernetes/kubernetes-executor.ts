@@ -211,14 +211,15 @@ export class KubernetesExecutor implements Executor {
   #sighting(key: ScriptKey, pod: Pod): Sighting {
     const view = this.#pods.view(key, pod);
     if (view.state !== 'ended') {
-      const maybeOver = this.#pods.isDoubtful || this.#outputs.of(key)?.hasEnded === true;
-      return { presence: 'alive', trouble: view.trouble, maybeOver };
+      const isDoubtful = this.#pods.isDoubtful || this.#outputs.of(key)?.hasEnded === true;
+      const { trouble } = view;
+      return { presence: 'alive', ...(trouble && { trouble }), ...(isDoubtful && { maybeOver: true }) };
     }
     const { exitCode, signal, failure } = view;
     // The last lines are on their way; the log is asked for them until they came, or a deadline has passed.
     const isRead = !this.#watching.has(key) || !hasBegun(pod) || this.#outputs.isDone(key);
     return isRead
-      ? { presence: 'gone', exitCode, signal, trouble: failure }
+      ? { presence: 'gone', exitCode, signal, ...(failure && { trouble: failure }) }
       : { presence: 'alive', maybeOver: true };
   }
 

@@ -1,0 +1,55 @@
+import { chmodSync, copyFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Test } from 'tap';
+import type { ScriptStatus } from '../../../src/protocol/script-status.ts';
+import { AgentProcess } from '../../harness/agent-process.ts';
+import { temporaryFolder } from '../../harness/temporary-volume.ts';
+import { makePublicAgent } from './public-agent.ts';
+import { groundFor, own, podFlags, USER, type Ground } from './ground.ts';
+
+/** Agents of one volume and one key, as processes of this machine: quick to kill. */
+export interface AgentGround extends Ground {
+  /** Starts an agent that is ended with the test; each has the key and the tokens of the others. */
+  readonly agent: (flags?: readonly string[]) => Promise<AgentProcess>;
+  /** Names of what is left in the namespace of a kind. */
+  readonly names: (kind: string) => Promise<string[]>;
+}
+
+export async function agentGroundFor(t: Test): Promise<AgentGround> {
+  const ground = await groundFor(t);
+  const volume = ground.subfolder('volume');
+  const state = temporaryFolder(t, 'longshore-state');
+  const kubeconfig = join(state, 'kubeconfig');
+  copyFileSync(ground.cluster.kubeconfig, kubeconfig);
+  chmodSync(kubeconfig, 0o600);
+  own(state);
+  const common = podFlags({ ...ground, cluster: { ...ground.cluster, kubeconfig } }, 'volume');
+  const { node, program, remove } = makePublicAgent();
+  t.teardown(remove);
+  let started = 0;
+  return {
+    ...ground,
+    agent: async (flags = []) => {
+      started += 1;
+      const shared = ['--key', join(state, 'key'), '--tokens', join(state, 'tokens')];
+      return AgentProcess.start(t, {
+        volume,
+        state: started === 1 ? state : join(state, `agent-${started}`),
+        tokens: join(state, 'tokens'),
+        ...{ node, program, user: USER },
+        flags: [...common, ...shared, ...flags],
+      });
+    },
+    names: async (kind) => {
+      const text = await ground.kubectl('get', kind, '-o', 'jsonpath={.items[*].metadata.name}');
+      return text.split(' ').filter((name) => name !== '' && name !== 'kube-root-ca.crt');
+    },
+  };
+}
+
+/** Runs a script to its end. */
+export async function runScript(agent: AgentProcess, ticket: string, body: object): Promise<ScriptStatus> {
+  const { status, text } = await agent.call('PUT', `/v1/scripts/${ticket}`, { language: 'bash', ...body });
+  if (status !== 200) throw new Error(`PUT ${ticket} answered ${status}: ${text}`);
+  return (await agent.follow(ticket)).status;
+}
