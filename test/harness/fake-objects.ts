@@ -38,6 +38,11 @@ export class FakeObjects {
     this.#tell('DELETED', { ...object, metadata });
   }
 
+  /** Something else changes, of which this watch is not told. */
+  advance(): void {
+    this.#version += 1;
+  }
+
   bookmark(): void {
     for (const watcher of this.watchers) {
       const object = { metadata: { resourceVersion: String(this.#version) } };

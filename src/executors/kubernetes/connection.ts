@@ -197,16 +197,13 @@ export class KubeConnection implements ApiCaller {
     const query = new URLSearchParams(call.query).toString();
     const prefix = this.#server.pathname.replace(/\/$/, '');
     try {
-      const answer = await this.#dispatchers.for(tls, kind).request({
+      return await this.#dispatchers.for(tls, kind).request({
         path: `${prefix}${call.path}${query && '?'}${query}`,
         method: METHODS[call.verb],
         headers: { ...headers, accept: 'application/json', 'user-agent': 'longshore', ...bodyHeaders(call) },
         body: call.body === undefined ? null : JSON.stringify(call.body),
         signal,
       });
-      // It breaks when the connection does, also while nobody reads; without a listener that would end the process.
-      answer.body.on('error', () => undefined);
-      return answer;
     } catch (error) {
       signal.throwIfAborted();
       throw new NoAnswer('no answer', error);

@@ -97,8 +97,7 @@ export class LogSpool {
     const path = join(this.#folder, String(base).padStart(NAME_DIGITS, '0'));
     const file = await fs.open(path, 'w', 0o600);
     this.#file = file;
-    // After an append that failed it is there already.
-    if (this.#segments.at(-1)?.base !== base) this.#segments.push({ base, path });
+    this.#segments.push({ base, path });
     await this.#dropOldest();
     return { file, base };
   }

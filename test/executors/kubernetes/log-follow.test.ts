@@ -226,29 +226,31 @@ test('LogFollow loses no line when the clock of the node is set back', async (t)
   t.same([...new Set(s.taken())], numbered(1, 10));
 });
 
-test('LogFollow believes an end only when a look after it brings nothing: the kubelet may have been cut off', async (t) => {
-  const s = await setting(t);
-  s.log.write(numbered(1, 3));
-  await arrived(s, 3);
-  s.log.write(numbered(4, 6));
-  let tails = 0;
-  s.server.answer = async (exchange) => {
-    tails += 1;
-    if (tails !== 1) return s.log.answer(exchange);
-    // In good order, and yet too early.
-    exchange.begin();
-    await exchange.write(
-      `${stampOf(s.log.entries[3]?.at ?? 0n)} line 4\n${stampOf(s.log.entries[4]?.at ?? 0n)} li`,
-    );
-    exchange.end();
-  };
-  // What was written last has not come by the stream.
-  s.log.isOver = true;
-  s.log.disturb((reader) => reader.reset());
-  s.follow.wake();
-  t.same(await s.follow.done, { reason: 'complete' });
-  t.same(s.taken(), numbered(1, 6));
-});
+for (const place of ['between two lines', 'in the middle of a line'] as const)
+  test(`LogFollow does not believe an end that a broken kubelet made ${place}`, async (t) => {
+    const s = await setting(t);
+    s.log.write(numbered(1, 3));
+    await arrived(s, 3);
+    // This does not come by the stream any more.
+    const [reader] = s.log.readers;
+    s.log.readers.clear();
+    s.log.write(numbered(4, 6));
+    let tails = 0;
+    s.server.answer = async (exchange) => {
+      tails += 1;
+      if (tails !== 1) return s.log.answer(exchange);
+      // In good order, and yet too early.
+      exchange.begin();
+      const [, , , fourth, fifth] = s.log.entries.map(({ at }) => stampOf(at));
+      await exchange.write(`${fourth} line 4\n${place === 'between two lines' ? '' : `${fifth} li`}`);
+      exchange.end();
+    };
+    s.log.isOver = true;
+    reader?.reset();
+    s.follow.wake();
+    t.same(await s.follow.done, { reason: 'complete' });
+    t.same(s.taken(), numbered(1, 6));
+  });
 
 test('LogFollow gives last words that have no end of line, with one', async (t) => {
   const s = await setting(t);

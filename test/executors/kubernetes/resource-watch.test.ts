@@ -170,11 +170,12 @@ for (const [how, words] of Object.entries(endings) as [keyof typeof endings, str
 }
 
 test('ResourceWatch that is kept awake by bookmarks alone is not silent, and goes on from the last one', async (t) => {
-  const s = await setting(t, { silenceMs: 400 });
+  const s = await setting(t, { silenceMs: 1000 });
   s.objects.put('a', 1);
   await agrees(s);
-  const until = performance.now() + 1200;
+  const until = performance.now() + 2500;
   await eventually(() => {
+    s.objects.advance();
     s.objects.bookmark();
     return performance.now() > until;
   });
