@@ -61,12 +61,11 @@ const logOf = async (name: string): Promise<string> => cluster.kubectl(['logs', 
 const readyOf = async (node: string): Promise<string> =>
   cluster.kubectl(['get', 'node', node, '-o', 'jsonpath={.status.conditions[?(@.type=="Ready")].status}']);
 
-test('a namespace for these tests', async (t) => {
+test('a namespace for these tests', async () => {
   await cluster.kubectl(['create', 'namespace', namespace]);
   await eventually(async () =>
     (await cluster.kubectl(['get', 'serviceaccounts', ...inNamespace])).includes('default'),
   );
-  t.teardown(() => undefined);
 });
 
 test('both nodes are Ready', async (t) => {
@@ -127,7 +126,7 @@ test('the API server is frozen: a call gets no answer until it thaws', async (t)
 
 for (const [outage, says] of [
   ['kubeletKilled', /refused/],
-  ['networkCut', /timeout|no route|imed out/i],
+  ['networkCut', /timed out|timeout|no route|deadline/i],
 ] as const)
   test(`${outage}: the log of a pod is out of reach until it is mended`, async (t) => {
     const node = cluster.nodes[0];

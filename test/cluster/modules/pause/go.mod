@@ -1,0 +1,3 @@
+module longshore.test/pause
+
+go 1.24.0
