@@ -1,20 +1,23 @@
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { Fault } from '../../protocol/fault.ts';
 import type { PodWishes } from '../../protocol/pod-wishes.ts';
 import type { RunOrder, StartedClaim } from '../../protocol/run-order.ts';
 import type { ScriptKey } from '../../protocol/ticket.ts';
 import type { Executor, Sighting, Witness } from '../executor.ts';
-import { pathFor, type ApiEvent } from './api-call.ts';
-import { ApiRefusal } from './api-error.ts';
+import type { ApiEvent } from './api-call.ts';
 import { KubeConnection } from './connection.ts';
+import { withDeadline } from './deadline.ts';
+import { PodCalls } from './pod-calls.ts';
 import { podEventLine, type PodEvent } from './pod-event.ts';
 import type { PodView } from './pod-failure.ts';
 import { PodLaunch } from './pod-launch.ts';
-import { podNameFor } from './pod-names.ts';
+import { SCRIPT_CONTAINER } from './pod-names.ts';
+import type { PodOutput } from './pod-output.ts';
 import { PodOutputs } from './pod-outputs.ts';
+import { PodRemoval } from './pod-removal.ts';
 import type { PodSetup } from './pod-setup.ts';
 import { PodWatch, type PhaseEvent, type Pod } from './pod-watch.ts';
+import { ScriptWatches, type ScriptWatch } from './script-watches.ts';
 
 export interface KubernetesExecutorOptions {
   /** Without what the cluster itself tells: the namespace and the owner. */
@@ -28,15 +31,14 @@ export interface KubernetesExecutorOptions {
   /** On local disk. */
   readonly stateFolder: string;
   readonly observe: (event: ApiEvent | PhaseEvent) => void;
+  /** How long a pod that is cleared away may take to end. @default 30 s */
+  readonly clearDeadlineMs?: number;
+  /** How long remove() waits for a pod to be gone. @default 10 s */
+  readonly removalDeadlineMs?: number;
 }
 
-type Watching = Parameters<Executor['watch']>[2];
-
-const CLEAR_DEADLINE_MS = 30_000;
-const REMOVAL_DEADLINE_MS = 10_000;
-const POLL_MS = 100;
-/** The kubelet ends what is left in so many seconds; 0 would only take the object away and leave the processes. */
-const SHORT_GRACE_S = 1;
+/** The log was not read to its end, or whoever would say that the pod is gone is away: the volume may know. */
+const DOUBTFUL: Sighting = { presence: 'alive', maybeOver: true };
 
 /**
  * Runs scripts as pods of a cluster, one bare pod a script.
@@ -48,16 +50,19 @@ export class KubernetesExecutor implements Executor {
   readonly kind = 'kubernetes';
   readonly #options: KubernetesExecutorOptions;
   readonly #connection: KubeConnection;
+  readonly #calls: PodCalls;
   readonly #launch: PodLaunch;
   readonly #pods: PodWatch;
-  readonly #watching = new Map<ScriptKey, Watching>();
+  readonly #removal: PodRemoval;
+  readonly #watches = new ScriptWatches();
   readonly #outputs: PodOutputs;
 
   private constructor(options: KubernetesExecutorOptions, connection: KubeConnection) {
     const { setup, podOwner, observe } = options;
     this.#options = options;
     this.#connection = connection;
-    this.#launch = new PodLaunch({ connection, setup, podOwner });
+    this.#calls = new PodCalls(connection, setup.podGroup);
+    this.#launch = new PodLaunch({ connection, calls: this.#calls, setup, podOwner });
     this.#pods = new PodWatch({
       connection,
       group: setup.podGroup,
@@ -65,12 +70,17 @@ export class KubernetesExecutor implements Executor {
       observe,
       nowMs: Date.now,
     });
+    const { clearDeadlineMs, removalDeadlineMs } = options;
+    this.#removal = new PodRemoval({
+      ...{ calls: this.#calls, pods: this.#pods },
+      ...{ clearDeadlineMs, removalDeadlineMs },
+    });
     this.#outputs = new PodOutputs({
       ...{ connection, observe },
       folder: join(options.stateFolder, 'logs'),
       spoolBytes: options.logSpoolBytes,
       isOver: (key) => this.#hasEnded(key),
-      changed: (key) => this.#watching.get(key)?.changed(),
+      changed: (key) => this.#watches.get(key)?.changed(),
     });
   }
 
@@ -92,7 +102,12 @@ export class KubernetesExecutor implements Executor {
       throw error;
     }
     const executor = new KubernetesExecutor(options, connection);
-    await executor.#outputs.clear();
+    try {
+      await executor.#outputs.clear();
+    } catch (error) {
+      await executor.close();
+      throw error;
+    }
     await executor.#pods.whenSynced(apiDeadlineMs);
     return executor;
   }
@@ -103,86 +118,55 @@ export class KubernetesExecutor implements Executor {
   }
 
   async look(key: ScriptKey, claim: StartedClaim | undefined): Promise<Sighting> {
-    const pod = this.#pods.pod(podNameFor(key), key);
+    const pod = this.#pods.pod(key);
     if (pod) return this.#sighting(key, pod);
     if (claim?.by !== 'runner') return { presence: 'none' };
-    if (this.#pods.isDoubtful) return { presence: 'alive', maybeOver: true };
-    // Another agent may have made it, and the watch be a moment late: only a list is sure.
-    const found = await this.#launch.find(key);
-    if (found) {
-      this.#pods.note(key, found);
-      return this.#sighting(key, found);
-    }
+    if (this.#pods.isDoubtful || this.#isReading(key, undefined)) return DOUBTFUL;
+    const found = await this.#found(key);
+    if (found === 'not told') return DOUBTFUL;
+    if (found) return this.#sighting(key, found);
+    this.#watches.drop(key);
     return { presence: 'gone', exitCode: null, signal: null, trouble: this.#pods.whyGone(key) };
   }
 
   async stop(key: ScriptKey, claim: StartedClaim | undefined): Promise<boolean> {
-    if (claim?.by !== 'runner') return this.#delete(key, SHORT_GRACE_S);
-    return this.#unlessAbsent(
-      this.#connection.request({
-        verb: 'patch',
-        resource: 'pods',
-        path: this.#path(key),
-        // A deletion would take the log away before it was read.
-        body: { spec: { activeDeadlineSeconds: 1 } },
-      }),
-    );
+    return claim?.by === 'runner' ? this.#removal.expire(key) : this.#removal.delete(key);
   }
 
   async clear(key: ScriptKey): Promise<void> {
-    const until = Date.now() + CLEAR_DEADLINE_MS;
-    let asked = false;
-    for (;;) {
-      const pod = this.#pods.pod(podNameFor(key), key);
-      if (pod === undefined && !this.#pods.isDoubtful) return;
-      const view = pod && this.#pods.view(key, pod);
-      if (view?.state === 'ended') return;
-      // Nobody is there who could end it; at most once rests on the claim, not on this pod.
-      const isLost = view?.trouble?.code === 'CLUSTER_NODE_LOST' && view.trouble.final;
-      if (isLost) {
-        await this.#delete(key, 0);
-        return;
-      }
-      if (!asked) asked = await this.#delete(key, SHORT_GRACE_S);
-      if (!asked) return;
-      if (Date.now() > until) {
-        throw new Fault(
-          'RUNNER_FAILED',
-          `the pod of ${key} does not end: its processes stand in a system call`,
-        );
-      }
-      await delay(POLL_MS);
-    }
+    await this.#removal.clear(key);
   }
 
   async witness(key: ScriptKey): Promise<Witness | undefined> {
-    const pod = this.#pods.pod(podNameFor(key), key);
-    const output =
-      this.#outputs.of(key) ?? (pod && hasBegun(pod) ? await this.#outputs.open(key) : undefined);
+    const pod = this.#pods.pod(key);
+    const output = pod && hasBegun(pod) ? await this.#open(key, pod) : this.#outputs.of(key);
     // Asked for after its script was over: what nobody has followed is fetched first.
-    if (output && !this.#watching.has(key) && this.#hasEnded(key)) {
-      const deadline = delay(this.#options.apiDeadlineMs, undefined, { ref: false });
-      await Promise.race([output.whenComplete(), deadline]);
+    if (output && !output.isComplete && !this.#watches.has(key) && this.#hasEnded(key)) {
+      output.wake();
+      await withDeadline({ deadlineMs: this.#options.apiDeadlineMs }, () => output.whenComplete()).catch(
+        late,
+      );
     }
     return output?.openWitness();
   }
 
-  watch(key: ScriptKey, _claim: StartedClaim | undefined, watch: Watching): void {
-    this.#watching.set(key, watch);
-    watch.signal.addEventListener('abort', () => this.#unwatch(key, watch), { once: true });
-    for (const event of this.#pods.events(key)) this.#tell(watch, event);
+  watch(key: ScriptKey, _claim: StartedClaim | undefined, watch: ScriptWatch): void {
+    this.#watches.set(key, watch);
+    if (watch.signal.aborted) return;
+    for (const event of this.#pods.events(key)) tell(watch, event);
     this.#changed(key, undefined);
   }
 
   async remove(key: ScriptKey): Promise<void> {
-    this.#watching.delete(key);
+    this.#watches.drop(key);
+    await this.#removal.remove(key);
+    // Not before: whoever still reads would open it again.
     await this.#outputs.remove(key);
-    if (await this.#delete(key, SHORT_GRACE_S)) await this.#untilGone(key);
     this.#pods.forget(key);
   }
 
   async keys(): Promise<readonly ScriptKey[]> {
-    return this.#pods.keys;
+    return [...new Set([...this.#pods.keys, ...this.#outputs.keys])];
   }
 
   async prepare(): Promise<void> {
@@ -193,7 +177,7 @@ export class KubernetesExecutor implements Executor {
   get counts(): ReadonlyMap<PodView['state'], number> {
     const counts = new Map<PodView['state'], number>();
     for (const key of this.#pods.keys) {
-      const pod = this.#pods.pod(podNameFor(key), key);
+      const pod = this.#pods.pod(key);
       if (pod === undefined) continue;
       const { state } = this.#pods.view(key, pod);
       counts.set(state, (counts.get(state) ?? 0) + 1);
@@ -202,7 +186,7 @@ export class KubernetesExecutor implements Executor {
   }
 
   async close(): Promise<void> {
-    this.#watching.clear();
+    this.#watches.clear();
     await this.#pods.close();
     await this.#outputs.close();
     await this.#connection.close();
@@ -215,73 +199,64 @@ export class KubernetesExecutor implements Executor {
       const { trouble } = view;
       return { presence: 'alive', ...(trouble && { trouble }), ...(isDoubtful && { maybeOver: true }) };
     }
+    if (this.#isReading(key, pod)) return DOUBTFUL;
+    this.#watches.drop(key);
     const { exitCode, signal, failure } = view;
-    // The last lines are on their way; the log is asked for them until they came, or a deadline has passed.
-    const isRead = !this.#watching.has(key) || !hasBegun(pod) || this.#outputs.isDone(key);
-    return isRead
-      ? { presence: 'gone', exitCode, signal, ...(failure && { trouble: failure }) }
-      : { presence: 'alive', maybeOver: true };
+    return { presence: 'gone', exitCode, signal, ...(failure && { trouble: failure }) };
+  }
+
+  /** Asks the API server for the pod, since another agent may have made it a moment ago. */
+  async #found(key: ScriptKey): Promise<Pod | 'not told' | undefined> {
+    try {
+      const found = await this.#calls.find(key);
+      if (found) this.#pods.note(key, found);
+      return found;
+    } catch (error) {
+      if (error instanceof Fault && error.code === 'CLUSTER_UNREACHABLE') return 'not told';
+      throw error;
+    }
+  }
+
+  /** Its last lines are on their way to whoever watches it: the log is read until they came, or a deadline has passed. */
+  #isReading(key: ScriptKey, pod: Pod | undefined): boolean {
+    if (!this.#watches.has(key)) return false;
+    if (pod && hasBegun(pod)) void this.#open(key, pod);
+    return this.#outputs.isReading(key);
   }
 
   #changed(key: ScriptKey, event: PodEvent | undefined): void {
-    const watch = this.#watching.get(key);
+    const watch = this.#watches.get(key);
     if (watch === undefined) return;
-    if (event) this.#tell(watch, event);
-    const pod = this.#pods.pod(podNameFor(key), key);
-    if (pod && hasBegun(pod)) void this.#outputs.open(key);
+    if (event) tell(watch, event);
+    const pod = this.#pods.pod(key);
+    if (pod && hasBegun(pod)) void this.#open(key, pod);
     this.#outputs.of(key)?.wake();
     watch.changed();
   }
 
-  #tell(watch: Watching, event: PodEvent): void {
-    const line = podEventLine(event);
-    if (line) watch.says?.(line);
-  }
-
-  #unwatch(key: ScriptKey, watch: Watching): void {
-    if (this.#watching.get(key) === watch) this.#watching.delete(key);
+  async #open(key: ScriptKey, pod: Pod): Promise<PodOutput | undefined> {
+    return this.#outputs.open(key, pod.metadata?.uid ?? '');
   }
 
   /** The container has ended, or its pod is gone. */
   #hasEnded(key: ScriptKey): boolean {
-    const pod = this.#pods.pod(podNameFor(key), key);
-    return pod === undefined ? !this.#pods.isDoubtful : this.#pods.view(key, pod).state === 'ended';
-  }
-
-  async #delete(key: ScriptKey, gracePeriodSeconds: number): Promise<boolean> {
-    return this.#unlessAbsent(
-      this.#connection.request({
-        verb: 'delete',
-        resource: 'pods',
-        path: this.#path(key),
-        body: { apiVersion: 'v1', kind: 'DeleteOptions', gracePeriodSeconds },
-      }),
-    );
-  }
-
-  async #untilGone(key: ScriptKey): Promise<void> {
-    const until = Date.now() + REMOVAL_DEADLINE_MS;
-    while (this.#pods.pod(podNameFor(key), key) && Date.now() < until) await delay(POLL_MS);
-  }
-
-  async #unlessAbsent(call: Promise<unknown>): Promise<boolean> {
-    try {
-      await call;
-      return true;
-    } catch (error) {
-      if (error instanceof ApiRefusal && error.status === 404) return false;
-      throw error instanceof ApiRefusal
-        ? new Fault('CLUSTER_UNREACHABLE', `the API server refused: ${error.message}`, { cause: error })
-        : error;
-    }
-  }
-
-  #path(key: ScriptKey): string {
-    return pathFor(this.#connection.namespace, 'pods', podNameFor(key));
+    const pod = this.#pods.pod(key);
+    return pod === undefined ? this.#pods.isGone(key) : this.#pods.view(key, pod).state === 'ended';
   }
 }
 
-/** The container was started at least once: before that there is no log. */
+function tell(watch: ScriptWatch, event: PodEvent): void {
+  const line = podEventLine(event);
+  if (line) watch.says?.(line);
+}
+
+function late(): undefined {
+  // What has come until now has to do; the volume has the rest.
+  return undefined;
+}
+
+/** The container of the script was started at least once: before that there is no log. */
 function hasBegun({ status }: Pod): boolean {
-  return status?.containerStatuses?.some(({ state }) => state?.running ?? state?.terminated) === true;
+  const script = status?.containerStatuses?.find(({ name }) => name === SCRIPT_CONTAINER);
+  return (script?.state?.running ?? script?.state?.terminated) !== undefined;
 }

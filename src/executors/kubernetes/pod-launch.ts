@@ -4,10 +4,11 @@ import type { PodWishes } from '../../protocol/pod-wishes.ts';
 import type { RunOrder } from '../../protocol/run-order.ts';
 import type { ScriptKey } from '../../protocol/ticket.ts';
 import { pathFor, type ApiCaller } from './api-call.ts';
-import { ApiRefusal } from './api-error.ts';
+import { ApiRefusal, isPassing } from './api-error.ts';
 import { refusalFor } from './creation-refusal.ts';
-import { orderSecretFor } from './order-secret.ts';
+import { orderSecretFor, orderSecretNameOf } from './order-secret.ts';
 import { missingPermissions, PERMISSIONS, type Permission } from './permissions.ts';
+import { notNow, type PodCalls } from './pod-calls.ts';
 import { GROUP_LABEL, podNameFor } from './pod-names.ts';
 import type { PodOwner, PodSetup } from './pod-setup.ts';
 import { podFor } from './pod-template.ts';
@@ -15,13 +16,10 @@ import type { Pod } from './pod-watch.ts';
 
 export interface PodLaunchOptions {
   readonly connection: ApiCaller;
+  readonly calls: PodCalls;
   readonly setup: Omit<PodSetup, 'namespace' | 'owner'>;
   /** Deployment of the namespace. */
   readonly podOwner: string | undefined;
-}
-
-interface PodList {
-  readonly items?: readonly Pod[];
 }
 
 /**
@@ -48,7 +46,9 @@ export class PodLaunch {
         detail: { missing: missing.map(({ verb, resource, group }) => ({ verb, resource, group })) },
       });
     } catch (error) {
-      if (error instanceof Fault && error.code === 'CLUSTER_UNREACHABLE') return;
+      const isAway = error instanceof Fault && error.code === 'CLUSTER_UNREACHABLE';
+      // What stands in front of an API server answers for it with 502 or 503.
+      if (isAway || isPassing(error)) return;
       throw error;
     }
   }
@@ -71,18 +71,6 @@ export class PodLaunch {
     return made;
   }
 
-  /** Asks the API server itself for the pod of a script. */
-  async find(key: ScriptKey): Promise<Pod | undefined> {
-    const { connection } = this.#options;
-    const { items = [] } = await connection.request<PodList>({
-      verb: 'list',
-      resource: 'pods',
-      path: pathFor(connection.namespace, 'pods'),
-      query: { fieldSelector: `metadata.name=${podNameFor(key)}` },
-    });
-    return items[0];
-  }
-
   /** Returns the object as it was made; undefined where one of its name is there. */
   async #create<T>(resource: 'pods' | 'secrets', body: T, what: string): Promise<T | undefined> {
     const { connection } = this.#options;
@@ -98,15 +86,19 @@ export class PodLaunch {
   }
 
   async #adopted(key: ScriptKey): Promise<Pod> {
-    const found = await this.find(key);
+    const found = await this.#options.calls.findNamed(key);
     const name = podNameFor(key);
     if (found === undefined) throw notYet(`a pod ${name} was there and is gone`);
     const { labels, deletionTimestamp } = found.metadata ?? {};
-    if (labels?.[GROUP_LABEL] !== this.#options.setup.podGroup) {
-      const group = labels?.[GROUP_LABEL] ?? 'nobody';
-      throw new Fault('CLUSTER_POD_REFUSED', `the name ${name} is taken by a pod of ${group}`, {
-        detail: { evidence: { name, group } },
-      });
+    const group = labels?.[GROUP_LABEL] ?? 'nobody';
+    if (group !== this.#options.setup.podGroup || orderSecretNameOf(found) === undefined) {
+      throw new Fault(
+        'CLUSTER_POD_REFUSED',
+        `the name ${name} is taken by a pod that is none of ours, of ${group}`,
+        {
+          detail: { evidence: { name, group } },
+        },
+      );
     }
     if (deletionTimestamp !== undefined) throw notYet(`an earlier pod ${name} is still going away`);
     return found;
@@ -134,7 +126,7 @@ export class PodLaunch {
       });
       return { apiVersion: 'apps/v1', kind: 'Deployment', name: podOwner, uid: metadata.uid };
     } catch (error) {
-      if (!(error instanceof ApiRefusal)) throw error;
+      if (!(error instanceof ApiRefusal) || isPassing(error)) throw notNow('the owner of the pods', error);
       const says = `podOwner names the Deployment ${podOwner}, which cannot be read: ${error.message}`;
       throw new Fault('CLUSTER_POD_REFUSED', says, { cause: error, detail: { evidence: { podOwner } } });
     }

@@ -31,8 +31,9 @@ export class PodOutput {
   readonly #spool: LogSpool;
   readonly #follow: LogFollow;
   #end: LogEnd | undefined;
-  #brokenSinceMs: number | undefined;
-  #endedOnce = false;
+  /** Since when the local disk takes nothing. */
+  #notTakenSinceMs: number | undefined;
+  #hasEnded = false;
 
   private constructor(options: PodOutputOptions, spool: LogSpool) {
     this.#spool = spool;
@@ -41,8 +42,7 @@ export class PodOutput {
       pod: podNameFor(options.key),
       container: SCRIPT_CONTAINER,
       take: async (lines) => {
-        await spool.append(lines);
-        this.#brokenSinceMs = undefined;
+        await this.#append(lines);
         options.changed();
       },
       isOver: options.isOver,
@@ -70,7 +70,7 @@ export class PodOutput {
 
   /** The log ended in good order, which it does when the container has ended, whatever the watch says. */
   get hasEnded(): boolean {
-    return this.#endedOnce;
+    return this.#hasEnded;
   }
 
   /** Waits until nothing more will come. */
@@ -80,9 +80,9 @@ export class PodOutput {
 
   /** Opens what there is; undefined while the log cannot be read, so that the volume has to do. */
   openWitness(): Witness | undefined {
-    const since = this.#brokenSinceMs;
-    const isAway = this.#end === undefined && since !== undefined && performance.now() - since > AWAY_MS;
-    return isAway ? undefined : this.#spool.openWitness();
+    const notTakenMs = performance.now() - (this.#notTakenSinceMs ?? Infinity);
+    const isAway = Math.max(this.#follow.awayMs, notTakenMs) > AWAY_MS;
+    return isAway && !this.isComplete ? undefined : this.#spool.openWitness();
   }
 
   /** Something about the pod is new. */
@@ -101,8 +101,19 @@ export class PodOutput {
   }
 
   #restarts(reason: string, changed: () => void): void {
-    if (reason === 'ended') this.#endedOnce = true;
-    else this.#brokenSinceMs ??= performance.now();
+    if (reason === 'ended') this.#hasEnded = true;
     changed();
+  }
+
+  async #append(lines: Buffer): Promise<void> {
+    try {
+      await this.#spool.append(lines);
+    } catch (error) {
+      this.#notTakenSinceMs ??= performance.now();
+      throw error;
+    }
+    this.#notTakenSinceMs = undefined;
+    // Whoever writes has not ended: a server ends its answers also when it goes down in good order.
+    this.#hasEnded = false;
   }
 }

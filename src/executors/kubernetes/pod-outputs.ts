@@ -9,12 +9,18 @@ export interface PodOutputsOptions extends Common {
   readonly changed: (key: ScriptKey) => void;
 }
 
+/** The output of one pod, from the moment when somebody wanted it. */
+interface Entry {
+  readonly podUid: string;
+  readonly opening: Promise<PodOutput | undefined>;
+  output: PodOutput | undefined;
+  hasFailed: boolean;
+}
+
 /** The outputs of all pods that somebody wanted to read, each opened once. */
 export class PodOutputs {
   readonly #options: PodOutputsOptions;
-  readonly #opening = new Map<ScriptKey, Promise<PodOutput | undefined>>();
-  readonly #opened = new Map<ScriptKey, PodOutput>();
-  readonly #failed = new Set<ScriptKey>();
+  readonly #entries = new Map<ScriptKey, Entry>();
 
   constructor(options: PodOutputsOptions) {
     this.#options = options;
@@ -25,51 +31,61 @@ export class PodOutputs {
     await fs.rm(this.#options.folder, { recursive: true, force: true });
   }
 
+  /** The scripts that have something here. */
+  get keys(): ScriptKey[] {
+    return [...this.#entries.keys()];
+  }
+
   /** The output of a script that is open already. */
   of(key: ScriptKey): PodOutput | undefined {
-    return this.#opened.get(key);
+    return this.#entries.get(key)?.output;
   }
 
-  /** Nothing more of it will be read: all was, or the local disk takes nothing and the volume has to do. */
-  isDone(key: ScriptKey): boolean {
-    return this.#failed.has(key) || this.#opened.get(key)?.isComplete === true;
+  /** More of it will be read; not where the local disk takes nothing, so that the volume has to do. */
+  isReading(key: ScriptKey): boolean {
+    const entry = this.#entries.get(key);
+    return entry !== undefined && !entry.hasFailed && entry.output?.isComplete !== true;
   }
 
-  /** Begins to read the log of a pod whose container has begun; undefined where the local disk takes nothing. */
-  async open(key: ScriptKey): Promise<PodOutput | undefined> {
-    const there = this.#opening.get(key);
-    if (there) return there;
-    const { isOver, changed, ...common } = this.#options;
-    const opening = PodOutput.open({
-      ...common,
-      key,
-      isOver: () => isOver(key),
-      changed: () => changed(key),
-    }).then(
-      (output) => {
-        this.#opened.set(key, output);
-        return output;
-      },
-      () => {
-        this.#failed.add(key);
-        changed(key);
-        return undefined;
-      },
-    );
-    this.#opening.set(key, opening);
+  /**
+   * Begins to read the log of a pod whose container has begun; undefined where the local disk takes nothing.
+   *
+   * What was read of an earlier pod of the script goes: that one was gone before the script was claimed.
+   */
+  async open(key: ScriptKey, podUid: string): Promise<PodOutput | undefined> {
+    const before = this.#entries.get(key);
+    if (before?.podUid === podUid) return before.opening;
+    const opening = this.#open(key, before?.opening);
+    const entry: Entry = { podUid, opening, output: undefined, hasFailed: false };
+    this.#entries.set(key, entry);
+    entry.output = await opening;
+    entry.hasFailed = entry.output === undefined;
+    if (entry.hasFailed) this.#options.changed(key);
     return opening;
   }
 
   async remove(key: ScriptKey): Promise<void> {
-    const opening = this.#opening.get(key);
-    await (await opening)?.remove();
-    this.#opening.delete(key);
-    this.#opened.delete(key);
-    this.#failed.delete(key);
+    const entry = this.#entries.get(key);
+    await (await entry?.opening)?.remove();
+    if (this.#entries.get(key) === entry) this.#entries.delete(key);
   }
 
   async close(): Promise<void> {
-    const outputs = await Promise.all(this.#opening.values());
-    for (const output of outputs) await output?.close();
+    await Promise.all([...this.#entries.values()].map(async ({ opening }) => (await opening)?.close()));
+  }
+
+  async #open(
+    key: ScriptKey,
+    before: Promise<PodOutput | undefined> | undefined,
+  ): Promise<PodOutput | undefined> {
+    await (await before)?.close();
+    const { isOver, changed, ...common } = this.#options;
+    try {
+      const told = { isOver: () => isOver(key), changed: () => changed(key) };
+      return await PodOutput.open({ ...common, ...told, key });
+    } catch (error) {
+      common.observe({ type: 'log-restart', resource: 'pods/log', reason: 'not-taken', error });
+      return undefined;
+    }
   }
 }

@@ -4,7 +4,7 @@ import type { ApiCaller, ApiEvent } from './api-call.ts';
 import type { Plain } from './api-object.ts';
 import { podEventFrom, type PodEvent } from './pod-event.ts';
 import { goneView, viewOf, type PodView } from './pod-failure.ts';
-import { podSelectorFor, scriptKeyOf } from './pod-names.ts';
+import { podNameFor, podSelectorFor, scriptKeyOf } from './pod-names.ts';
 import { podPhasesOf, type PodPhase } from './pod-phase.ts';
 import { ResourceWatch } from './resource-watch.ts';
 import type { ApiObject } from './watch-event.ts';
@@ -77,11 +77,6 @@ export class PodWatch {
     return this.#pods.whenSynced(deadlineMs);
   }
 
-  /** Every pod was listed at least once. */
-  get isSynced(): boolean {
-    return this.#pods.synced;
-  }
-
   /** The API server was not heard since the watch broke off. */
   get isDoubtful(): boolean {
     return !this.#pods.synced || this.#restartedAtMs > this.#pods.lastHeardMs;
@@ -92,20 +87,24 @@ export class PodWatch {
     return [...this.#pods.objects.keys()].map(scriptKeyOf).filter((key) => key !== undefined);
   }
 
-  /** The pod of a script as it was seen last, also one that was made here a moment ago. */
-  pod(name: string, key: ScriptKey): Pod | undefined {
-    const watched = this.#pods.objects.get(name);
-    if (watched) return watched;
-    const made = this.#made.get(key);
-    if (made === undefined) return undefined;
-    if (this.#options.nowMs() - made.atMs < MADE_MS) return made.pod;
-    this.#made.delete(key);
-    return undefined;
+  /** The pod of a script as it was seen last, also one that an answer showed a moment ago. */
+  pod(key: ScriptKey): Pod | undefined {
+    this.#dropOldMade();
+    return this.#made.get(key)?.pod ?? this.#pods.objects.get(podNameFor(key));
   }
 
-  /** Takes in a pod that an answer of the API server showed, before the watch does. */
+  /** Takes in a pod that an answer of the API server showed, unless the watch knows it, or saw it go meanwhile. */
   note(key: ScriptKey, pod: Pod): void {
-    this.#made.set(key, { pod, atMs: this.#options.nowMs() });
+    this.#dropOldMade();
+    const known = [this.#pods.objects.get(podNameFor(key)), this.#gone.get(key)];
+    this.#made.delete(key);
+    if (known.every((one) => uidOf(one) !== uidOf(pod)))
+      this.#made.set(key, { pod, atMs: this.#options.nowMs() });
+  }
+
+  /** The pod of a script was seen, and seen to be gone. */
+  isGone(key: ScriptKey): boolean {
+    return this.pod(key) === undefined && this.#gone.has(key);
   }
 
   view(key: ScriptKey, pod: Pod): PodView {
@@ -141,7 +140,8 @@ export class PodWatch {
   #podChanged(name: string, now: Pod | undefined, before: Pod | undefined): void {
     const key = scriptKeyOf(name);
     if (key === undefined) return;
-    this.#made.delete(key);
+    // What is told may be about the pod before the one that was made.
+    if (uidOf(this.#made.get(key)?.pod) === uidOf(now ?? before)) this.#made.delete(key);
     if (now === undefined && before) this.#keepGone(key, before);
     if (now && before) this.#tellPhases(key, now, before);
     this.#options.changed(key, undefined);
@@ -155,9 +155,17 @@ export class PodWatch {
   }
 
   #keepGone(key: ScriptKey, pod: Pod): void {
+    this.#gone.delete(key);
     this.#gone.set(key, pod);
     const [oldest] = this.#gone.keys();
     if (this.#gone.size > MAX_GONE && oldest !== undefined) this.#gone.delete(oldest);
+  }
+
+  #dropOldMade(): void {
+    for (const [key, { atMs }] of this.#made) {
+      if (this.#options.nowMs() - atMs < MADE_MS) return;
+      this.#made.delete(key);
+    }
   }
 
   #eventChanged(name: string, now: PodEvent | undefined, before: PodEvent | undefined): void {
@@ -178,6 +186,10 @@ export class PodWatch {
 function kept({ metadata, spec, status }: RawPod): Pod {
   const { managedFields: _, ...rest } = metadata ?? {};
   return { metadata: rest, spec, status } as Pod;
+}
+
+function uidOf(pod: Pod | undefined): string | undefined {
+  return pod?.metadata?.uid;
 }
 
 /** The types of client-node are classes; what reads a pod reads JSON. */
