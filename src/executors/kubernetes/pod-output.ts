@@ -90,13 +90,9 @@ export class PodOutput {
     this.#follow.wake();
   }
 
-  /** Ends the follow and leaves the files. */
+  /** Ends the follow and removes the files: another agent reads the log anew. */
   async close(): Promise<void> {
     await this.#follow.close();
-  }
-
-  async remove(): Promise<void> {
-    await this.close();
     await this.#spool.remove();
   }
 

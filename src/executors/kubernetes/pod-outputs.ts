@@ -66,7 +66,7 @@ export class PodOutputs {
 
   async remove(key: ScriptKey): Promise<void> {
     const entry = this.#entries.get(key);
-    await (await entry?.opening)?.remove();
+    await (await entry?.opening)?.close();
     if (this.#entries.get(key) === entry) this.#entries.delete(key);
   }
 

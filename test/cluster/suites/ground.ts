@@ -4,7 +4,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { eventually } from '../../harness/eventually.ts';
 import { theCluster, type Cluster } from '../cluster.ts';
-import { projectImages, provideProjectImages } from '../project-images.ts';
+import { projectImages } from '../project-images.ts';
 
 /** A user that no image knows by name; the agent and its pods have it. */
 export const USER = 10001;
@@ -24,7 +24,6 @@ export interface Ground {
 /** Makes a ground and removes it with the test. */
 export async function groundFor(t: { teardown: (work: () => Promise<void>) => void }): Promise<Ground> {
   const cluster = theCluster();
-  await provideProjectImages();
   const namespace = `ls-${randomBytes(4).toString('hex')}`;
   const labels = { 'pod-security.kubernetes.io/enforce': 'restricted' };
   await cluster.apply({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace, labels } });
