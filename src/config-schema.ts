@@ -69,7 +69,7 @@ const PodDefaults = Type.Object(
 const PodPolicy = Type.Object(
   {
     images: Type.Optional(Type.Array(Type.String({ minLength: 1 }), { maxItems: 1000 })),
-    serviceAccounts: Type.Optional(Type.Array(Type.String({ pattern: NAME }), { maxItems: 1000 })),
+    serviceAccounts: Type.Optional(Type.Array(Type.String({ minLength: 1 }), { maxItems: 1000 })),
     resources: Type.Optional(Quantities),
     nodeSelector: Type.Optional(Type.Record(Type.String({ minLength: 1 }), Type.Array(Type.String()))),
     tolerations: Type.Optional(Type.Array(Toleration, { maxItems: 50 })),
@@ -97,7 +97,7 @@ export const CONFIG_SCHEMA = Type.Object({
   volume: path('folder of the shared volume, where everything lies that must outlive this machine; required'),
   listen: address('address of the HTTP interface', '127.0.0.1:8460'),
   metrics: address('address of the metrics, on a port of their own', '127.0.0.1:8461'),
-  state: path('folder on the local disk for the tokens, the key and the first copy of journals', { initially: '$XDG_STATE_HOME/longshore, for root /var/lib/longshore, else ~/.local/state/longshore' }),
+  state: path('folder on the local disk for the tokens, the key and the first copy of journals', { initially: '$XDG_STATE_HOME/longshore, for root and users without a home /var/lib/longshore, else ~/.local/state/longshore' }),
   tokens: path('file of the servers that may use this agent, one `name:token` a line; made with one random token when missing, read again when it changes', { initially: '<state>/tokens' }),
   key: path('file with the 32 random bytes, as base64, from which the keys of all scripts are derived; made when missing; agents of one volume need the same', { initially: '<state>/key' }),
   logLevel: Type.Enum(LOG_LEVELS, { description: 'least severe log lines that are written', default: 'info' }),
@@ -129,7 +129,7 @@ export const CONFIG_SCHEMA = Type.Object({
   executor: Type.Enum(['local', 'kubernetes'], { description: 'where scripts run: as processes of this machine, or as pods of a cluster', default: 'local' }),
   kubeconfig: Type.Optional(path('file that says how to reach the API server; without it, the service account of the pod that the agent runs in')),
   namespace: Type.Optional(named('namespace of the script pods', { initially: 'that of the service account or of the kubeconfig' })),
-  podGroup: Type.Optional(named('tells the pods of this agent and its replicas from those of other agents', { initially: 'made from the key' })),
+  podGroup: Type.Optional(Type.String({ description: 'tells the pods of this agent and its replicas from those of other agents', rule: 'the value of a label: 1 to 63 of A-Z a-z 0-9 - _ and ., with a letter or digit at both ends', pattern: '^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$', initially: 'made from the key and the epoch of the volume' })),
   podOwner: Type.Optional(named('Deployment of the agent, which then owns the script pods, so that they go with it; without it nobody owns them')),
   claim: Type.Optional(named('PersistentVolumeClaim of the volume, in the namespace of the script pods; required for kubernetes')),
   claimAccess: Type.Enum(['rwx', 'rwo'], { description: 'rwx: script pods run on any node; rwo: on the node of the agent', default: 'rwx' }),

@@ -1,5 +1,4 @@
 import { readFileSync } from 'node:fs';
-import { homedir, userInfo } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { Errors } from 'typebox/value';
@@ -91,9 +90,11 @@ function defaults(environment: Environment): Partial<Record<Key, Found>> {
   };
 }
 
-function stateFolder(environment: Environment): string {
-  if (environment['XDG_STATE_HOME']) return join(environment['XDG_STATE_HOME'], 'longshore');
-  return userInfo().uid === 0 ? '/var/lib/longshore' : join(homedir(), '.local', 'state', 'longshore');
+/** A user of a container need not have a name, nor a home. */
+function stateFolder({ XDG_STATE_HOME, HOME }: Environment): string {
+  if (XDG_STATE_HOME) return join(XDG_STATE_HOME, 'longshore');
+  const isService = process.getuid?.() === 0 || !HOME || HOME === '/';
+  return isService ? '/var/lib/longshore' : join(HOME, '.local', 'state', 'longshore');
 }
 
 function fromFile(file: string, problems: string[]): Partial<Record<Key, Found>> {

@@ -19,6 +19,15 @@ t.before(async () => {
 const texts = (lines: readonly JournalLine[], stream: string): string[] =>
   lines.filter((line) => line.stream === stream).map(({ text }) => text);
 
+/** Waits until the script has written a line. */
+async function saysLine(ticket: string, word: string): Promise<void> {
+  await eventually(async () => {
+    const { json } = await agent.call('GET', `/v1/scripts/${ticket}`);
+    const { lines } = json['journal'] as { lines: readonly JournalLine[] };
+    return texts(lines, 'stdout').includes(word);
+  }, 30_000);
+}
+
 t.test('a script runs in its workspace, with packages, files, variables and arguments', async (t) => {
   await agent.push('web', '1.2.3', Buffer.from('the package'));
   const body = [
@@ -121,10 +130,7 @@ t.test('what the policy does not allow is refused by name, before anything is st
 t.test('cancel ends a running script with its last words, and keeps its journal', async (t) => {
   const body = 'trap "echo bye; exit 0" TERM; echo ready; while :; do sleep 0.1; done';
   await agent.call('PUT', '/v1/scripts/cancelled', { language: 'bash', body });
-  await eventually(async () => {
-    const { json } = await agent.call('GET', '/v1/scripts/cancelled');
-    return JSON.stringify(json).includes('ready');
-  }, 30_000);
+  await saysLine('cancelled', 'ready');
   await agent.call('POST', '/v1/scripts/cancelled/cancel');
   const { status, lines } = await agent.follow('cancelled');
   t.equal(status.outcome?.code, 'SCRIPT_CANCELLED');
