@@ -188,8 +188,11 @@ export class KubernetesExecutor implements Executor {
   async close(): Promise<void> {
     this.#watches.clear();
     await this.#pods.close();
-    await this.#outputs.close();
-    await this.#connection.close();
+    try {
+      await this.#outputs.close();
+    } finally {
+      await this.#connection.close();
+    }
   }
 
   #sighting(key: ScriptKey, pod: Pod): Sighting {

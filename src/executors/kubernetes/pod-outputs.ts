@@ -78,9 +78,9 @@ export class PodOutputs {
     key: ScriptKey,
     before: Promise<PodOutput | undefined> | undefined,
   ): Promise<PodOutput | undefined> {
-    await (await before)?.close();
     const { isOver, changed, ...common } = this.#options;
     try {
+      await (await before)?.close();
       const told = { isOver: () => isOver(key), changed: () => changed(key) };
       return await PodOutput.open({ ...common, ...told, key });
     } catch (error) {

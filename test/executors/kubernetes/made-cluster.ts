@@ -12,7 +12,7 @@ import { FakeApiServer, type Exchange, type SeenCall } from '../../harness/fake-
 import { FakeLog } from '../../harness/fake-log.ts';
 import { temporaryFolder } from '../../harness/temporary-volume.ts';
 import { anOrder, aSetup } from './made-order.ts';
-import { MadeObjects } from './made-objects.ts';
+import { MadeObjects, type MadeObject } from './made-objects.ts';
 import { condition, running, terminated } from './made-status.ts';
 
 type Test = { teardown: (work: () => unknown) => void };
@@ -168,7 +168,7 @@ export class MadeCluster {
     exchange.json(200, this.pods.all.get(name));
   }
 
-  #deletePod(exchange: Exchange, { name, uid }: { readonly name: string; readonly uid: string }): void {
+  #deletePod(exchange: Exchange, { name, uid, deletionTimestamp: goes }: MadeObject['metadata']): void {
     const options = exchange.call.body as {
       readonly gracePeriodSeconds: number;
       readonly preconditions?: { readonly uid: string };
@@ -176,7 +176,8 @@ export class MadeCluster {
     if (options.preconditions && options.preconditions.uid !== uid)
       return exchange.refuse(409, 'Conflict', 'the UID in the precondition does not match the UID in record');
     const { gracePeriodSeconds } = options;
-    const deletionTimestamp = new Date(Date.now() + gracePeriodSeconds * 1000).toISOString();
+    // A second deletion with the same grace does not give more of it.
+    const deletionTimestamp = goes ?? new Date(Date.now() + gracePeriodSeconds * 1000).toISOString();
     this.pods.patch(name, {}, { deletionTimestamp, deletionGracePeriodSeconds: gracePeriodSeconds });
     if (!this.lingers || gracePeriodSeconds === 0) this.pods.remove(name);
     exchange.json(200, { kind: 'Status', status: 'Success' });

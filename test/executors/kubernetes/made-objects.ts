@@ -10,6 +10,7 @@ export interface MadeObject {
     readonly resourceVersion: string;
     readonly labels?: Readonly<Record<string, string>>;
     readonly deletionTimestamp?: string;
+    readonly ownerReferences?: readonly unknown[];
   };
   readonly [member: string]: unknown;
 }

@@ -195,10 +195,8 @@ test('the owner of the pods is looked up once, and again after it was not found'
   await Promise.all(['a', 'b', 'c'].map((name) => launch.launch(orderOf(name), undefined)));
   await launch.launch(anOrder, undefined);
   t.equal(cluster.calls('get deployments').length, 2);
-  const owners = [...cluster.pods.all.values()].map(({ metadata }) =>
-    Reflect.get(metadata, 'ownerReferences'),
-  );
-  const [reference] = owners.flat() as unknown[];
+  const owners = [...cluster.pods.all.values()].map(({ metadata }) => metadata.ownerReferences);
+  const [reference] = owners.flat();
   t.match(reference, { apiVersion: 'apps/v1', kind: 'Deployment', name: 'agent', uid: 'uid-of-agent' });
   t.equal(owners.filter(Boolean).length, 4);
 });
