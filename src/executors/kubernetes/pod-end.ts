@@ -1,6 +1,6 @@
 import { departureOf } from './pod-departure.ts';
 import type { ContainerFacts, PodFacts } from './pod-facts.ts';
-import { failedInit, hindranceOf, initFinding } from './pod-hindrance.ts';
+import { failedInit, initFinding, lastHindranceOf } from './pod-hindrance.ts';
 import { nodeOf, quoted, type Finding, type PodCase } from './pod-trouble.ts';
 
 /** What the kubelet did to a pod, by the reason in the pod's own status. */
@@ -48,8 +48,8 @@ export function endOf(pod: PodCase): Finding | undefined {
   if (facts.reason !== '') return podEnd(pod);
   if (script?.reason === 'OOMKilled' && script.exitCode === SIGKILL_EXIT) return outOfMemory(script, facts);
   const init = failedInit(facts);
-  if (init) return initFinding(init, facts);
-  return departureBefore(pod) ?? containerEnd(facts);
+  const departure = departureBefore(pod, init ?? script);
+  return departure ?? (init ? initFinding(init, facts) : containerEnd(facts));
 }
 
 function podEnd(pod: PodCase): Finding {
@@ -71,30 +71,32 @@ function podEnd(pod: PodCase): Finding {
 /** The time limit of the pod holds for pulling and mounting too. */
 function deadlineEnd(pod: PodCase): Finding {
   const { script, message } = pod.facts;
-  if (script?.startedMs !== undefined || script?.state === 'running')
+  if (script?.wasMade)
     return {
       code: 'SCRIPT_DEADLINE',
       says: `the pod of the script ran into its time limit${quoted(message)}`,
     };
   const late = 'the pod ran into its time limit before its script was started';
-  const hindrance = hindranceOf(pod);
+  const hindrance = lastHindranceOf(pod);
   return hindrance
     ? { ...hindrance, says: `${late}: ${hindrance.says}` }
     : { code: 'RUNNER_NOT_STARTED', says: `${late}${quoted(message)}` };
 }
 
 /** Whoever took the pod away is why it ended, unless it had ended before; both times are whole seconds. */
-function departureBefore(pod: PodCase): Finding | undefined {
+function departureBefore(pod: PodCase, last: ContainerFacts | undefined): Finding | undefined {
   const departure = departureOf(pod);
-  const endedMs = pod.facts.script?.endedMs;
+  const endedMs = last?.endedMs;
   const isLater = departure?.sinceMs !== undefined && endedMs !== undefined && departure.sinceMs > endedMs;
   return isLater ? undefined : departure;
 }
 
 function containerEnd(facts: PodFacts): Finding | undefined {
   const { script, phase } = facts;
-  if (script?.state !== 'terminated') {
-    const says = `the pod ended as ${phase} on ${nodeOf(facts)}, and the cluster does not say why${quoted(facts.message)}`;
+  // For a container that was never made the kubelet writes that it ended, too.
+  const isNeverMade = script?.reason === 'ContainerStatusUnknown' && !script.wasMade;
+  if (script?.state !== 'terminated' || isNeverMade) {
+    const says = `the pod ended as ${phase || 'nothing'} on ${nodeOf(facts)}, and the cluster does not say why${quoted(facts.message)}`;
     return { code: 'CLUSTER_POD_FAILED', says };
   }
   const { reason, message, exitCode, restarts } = script;

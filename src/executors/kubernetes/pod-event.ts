@@ -26,6 +26,7 @@ const TELLING = new Set([
   'Pulled',
   'Preempted',
   'TaintManagerEviction',
+  'DeadlineExceeded',
   'SandboxChanged',
   // Of autoscalers, which tell why a pod waits for a node.
   'TriggeredScaleUp',

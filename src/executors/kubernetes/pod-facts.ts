@@ -44,6 +44,8 @@ export interface ContainerFacts {
   readonly restarts: number;
   /** Why the container before this one ended, where there was one. */
   readonly lastReason: string;
+  /** A runtime has made it once: it may have run, also where the status has forgotten when. */
+  readonly wasMade: boolean;
 }
 
 const MAX_CONTAINERS = 8;
@@ -95,7 +97,7 @@ function containersOf(statuses: unknown): ContainerFacts[] {
 }
 
 function containerOf(value: unknown): ContainerFacts {
-  const { name, image, state, lastState, restartCount } = membersOf(value);
+  const { name, image, state, lastState, restartCount, containerID } = membersOf(value);
   const { waiting, running, terminated } = membersOf(state);
   const [kind, facts] = terminated
     ? (['terminated', terminated] as const)
@@ -103,6 +105,9 @@ function containerOf(value: unknown): ContainerFacts {
       ? (['running', running] as const)
       : ([waiting ? 'waiting' : 'unknown', waiting] as const);
   const { reason, message, exitCode, signal, startedAt, finishedAt } = membersOf(facts);
+  const lastReason = textOf(membersOf(membersOf(lastState)['terminated'])['reason']);
+  const restarts = numberOf(restartCount) ?? 0;
+  const isSeen = kind === 'running' || momentOf(startedAt) !== undefined || textOf(containerID) !== '';
   return {
     name: textOf(name),
     image: textOf(image),
@@ -113,8 +118,9 @@ function containerOf(value: unknown): ContainerFacts {
     signal: numberOf(signal),
     startedMs: momentOf(startedAt),
     endedMs: momentOf(finishedAt),
-    restarts: numberOf(restartCount) ?? 0,
-    lastReason: textOf(membersOf(membersOf(lastState)['terminated'])['reason']),
+    restarts,
+    lastReason,
+    wasMade: isSeen || restarts > 0 || lastReason !== '',
   };
 }
 

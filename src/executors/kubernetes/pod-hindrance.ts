@@ -68,9 +68,29 @@ const EVENTS: Readonly<Record<string, readonly [FailureCode, string]>> = {
   NodeNotReady: ['CLUSTER_NODE_LOST', 'does not report any more'],
 };
 
+/** A pod that has come this far is mounted and has its sandbox. */
+const STEPS = new Set(['Pulling', 'Pulled', 'Created', 'Started']);
+
+/** While a pod waits, its status says these, and better; when it was ended, only the events still know. */
+const EVENTS_OF_ENDED: typeof EVENTS = {
+  ...EVENTS,
+  ErrImageNeverPull: ['CLUSTER_IMAGE_MISSING', 'does not have an image of the pod, and may not fetch it'],
+  InspectFailed: ['CLUSTER_IMAGE_INVALID', 'cannot read the name of an image of the pod'],
+  BackOff: ['CLUSTER_IMAGE_MISSING', 'cannot fetch an image of the pod'],
+};
+
 /** Says what keeps a pod from running its script; undefined where nothing is known to. */
 export function hindranceOf(pod: PodCase): Finding | undefined {
-  return schedulingHindrance(pod.facts) ?? containerHindrance(pod.facts) ?? eventHindrance(pod);
+  return statusHindrance(pod.facts) ?? eventHindrance(pod, EVENTS);
+}
+
+/** Says what kept a pod from running its script until it was ended. */
+export function lastHindranceOf(pod: PodCase): Finding | undefined {
+  return statusHindrance(pod.facts) ?? eventHindrance(pod, EVENTS_OF_ENDED);
+}
+
+function statusHindrance(facts: PodFacts): Finding | undefined {
+  return schedulingHindrance(facts) ?? containerHindrance(facts);
 }
 
 function schedulingHindrance(facts: PodFacts): Finding | undefined {
@@ -123,7 +143,7 @@ function containerHindrance(facts: PodFacts): Finding | undefined {
 
 /** The init container that failed; one that runs beside the script (a sidecar) is none once the script has started. */
 export function failedInit({ initContainers, script }: PodFacts): ContainerFacts | undefined {
-  if (script?.state === 'running' || script?.startedMs !== undefined) return undefined;
+  if (script?.wasMade) return undefined;
   return initContainers.find(({ state, exitCode }) => state === 'terminated' && exitCode !== 0);
 }
 
@@ -141,9 +161,9 @@ export function initFinding(
 }
 
 /** The newest event decides: one that failed before another step went well is over. */
-function eventHindrance({ facts, events }: PodCase): Finding | undefined {
-  const newest = events.findLast(isStep);
-  const known = newest && EVENTS[newest.reason];
+function eventHindrance({ facts, events }: PodCase, telling: typeof EVENTS): Finding | undefined {
+  const newest = events.findLast(({ reason }) => Object.hasOwn(telling, reason) || STEPS.has(reason));
+  const known = newest && telling[newest.reason];
   return known && eventFinding(newest, known, facts);
 }
 
@@ -157,8 +177,4 @@ function eventFinding(
     says: `${nodeOf(facts)} ${what}${quoted(message)}`,
     sinceMs: firstMs,
   };
-}
-
-function isStep({ reason }: PodEvent): boolean {
-  return Object.hasOwn(EVENTS, reason) || ['Pulling', 'Pulled', 'Created', 'Started'].includes(reason);
 }

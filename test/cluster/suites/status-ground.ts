@@ -19,6 +19,12 @@ export interface Said {
   readonly exitCode?: number | null;
 }
 
+export interface PodWish {
+  readonly script: Json;
+  readonly spec?: Json;
+  readonly metadata?: Json;
+}
+
 /** A namespace whose pods have one container named as that of a script. */
 export class StatusGround {
   readonly namespace = `statuses-${randomBytes(4).toString('hex')}`;
@@ -37,24 +43,26 @@ export class StatusGround {
     return this.#cluster.kubectl([...args, '--namespace', this.namespace]);
   }
 
-  /** Makes a pod whose container is `script`; `spec` and `metadata` are added to what all have. */
-  async pod(name: string, script: Json, { spec = {}, metadata = {} }: { spec?: Json; metadata?: Json } = {}) {
-    await this.#cluster.apply({
+  /** Makes pods by their names, each with a container that runs `script`; `spec` and `metadata` are added to what all have. */
+  async pods(wished: Readonly<Record<string, PodWish>>): Promise<void> {
+    const { namespace } = this;
+    const pods = Object.entries(wished).map(([name, { script, spec = {}, metadata = {} }]) => ({
       apiVersion: 'v1',
       kind: 'Pod',
-      metadata: { name, namespace: this.namespace, ...metadata },
+      metadata: { name, namespace, ...metadata },
       spec: {
         restartPolicy: 'Never',
         terminationGracePeriodSeconds: 1,
         containers: [{ name: 'script', image: 'busybox:stable', imagePullPolicy: 'IfNotPresent', ...script }],
         ...spec,
       },
-    });
+    }));
+    await this.#cluster.apply(...pods);
   }
 
   /** The same, and its object stays when it is deleted, until `release`. */
   async keptPod(name: string, script: Json, spec: Json = {}): Promise<void> {
-    await this.pod(name, script, { spec, metadata: { finalizers: [KEEP] } });
+    await this.pods({ [name]: { script, spec, metadata: { finalizers: [KEEP] } } });
   }
 
   async release(name: string): Promise<void> {

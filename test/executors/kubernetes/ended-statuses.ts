@@ -1,6 +1,16 @@
 import type { V1Pod } from '@kubernetes/client-node';
 import * as made from './made-status.ts';
-import { container, deleted, podWith, running, target, terminated, waiting } from './made-status.ts';
+import {
+  container,
+  deleted,
+  eventOf,
+  neverMade,
+  podWith,
+  running,
+  target,
+  terminated,
+  waiting,
+} from './made-status.ts';
 
 const failed = (reason: string, message: string, ...statuses: unknown[]): V1Pod =>
   podWith({ phase: 'Failed', reason, message, containerStatuses: statuses });
@@ -100,17 +110,7 @@ export const ENDED_STATUSES: Readonly<Record<string, made.StatusCase>> = {
     exitCode: null,
   },
   'a kubelet that does not find the container any more': {
-    pod: ended(
-      container('script', {
-        terminated: {
-          exitCode: 137,
-          reason: 'ContainerStatusUnknown',
-          message: 'The container could not be located when the pod was terminated',
-          startedAt: null,
-          finishedAt: null,
-        },
-      }),
-    ),
+    pod: ended({ ...neverMade, containerID: 'containerd://1' }),
     view: [
       'ended',
       'CLUSTER_NODE_LOST',
@@ -159,6 +159,20 @@ export const ENDED_STATUSES: Readonly<Record<string, made.StatusCase>> = {
       'ended',
       'CLUSTER_IMAGE_MISSING',
       'the pod ran into its time limit before its script was started: node node-a cannot fetch the image busybox:1 and tries again: Back-off pulling image "x"',
+    ],
+    exitCode: null,
+  },
+  'the time limit of a pod whose image never came, which only its events tell': {
+    pod: failed(
+      'DeadlineExceeded',
+      'Pod was active on the node longer than the specified deadline',
+      neverMade,
+    ),
+    events: [eventOf('ErrImageNeverPull', 'Container image "x" is not present with pull policy of Never')],
+    view: [
+      'ended',
+      'CLUSTER_IMAGE_MISSING',
+      'the pod ran into its time limit before its script was started: node node-a does not have an image of the pod, and may not fetch it: Container image "x" is not present with pull policy of Never',
     ],
     exitCode: null,
   },
@@ -267,6 +281,29 @@ export const ENDED_STATUSES: Readonly<Record<string, made.StatusCase>> = {
       'the container of the script ended with exit code 159 for a reason that the agent does not know, SeccompKilled: syscall 169',
     ],
     exitCode: 159,
+  },
+  'a pod that somebody deleted while its runner was brought': {
+    pod: podWith(
+      {
+        phase: 'Failed',
+        initContainerStatuses: [
+          container('runner', { terminated: { exitCode: 137, reason: 'Error', finishedAt: made.ENDED } }),
+        ],
+        containerStatuses: [neverMade],
+      },
+      deleted,
+    ),
+    view: ['ended', 'CLUSTER_POD_DELETED', 'somebody deleted the pod on node node-a'],
+    exitCode: null,
+  },
+  'a pod whose container was never made (invariant 14)': {
+    pod: ended(neverMade),
+    view: [
+      'ended',
+      'CLUSTER_POD_FAILED',
+      'the pod ended as Failed on node node-a, and the cluster does not say why',
+    ],
+    exitCode: null,
   },
   'a pod that failed without a word (invariant 14)': {
     pod: podWith({ phase: 'Failed' }),

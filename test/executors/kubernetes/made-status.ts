@@ -86,3 +86,14 @@ export function target(reason: string, message: string): Json {
 
 /** What the node controller makes of a running pod whose node is silent. */
 export const silent = [condition('Ready', 'False'), condition('ContainersReady', 'True')];
+
+/** What a kubelet makes of a container that was never made, when it ends the pod. */
+export const neverMade = container('script', {
+  terminated: {
+    exitCode: 137,
+    reason: 'ContainerStatusUnknown',
+    message: 'The container could not be located when the pod was terminated',
+    startedAt: null,
+    finishedAt: null,
+  },
+});
