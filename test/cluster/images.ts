@@ -76,25 +76,27 @@ export interface ImageBuild {
   readonly arguments?: Readonly<Record<string, string>>;
 }
 
-/** Builds an image whose Dockerfile stands on the base images, and returns its archive. Steps that did not change are not repeated. */
-export async function buildImage({
-  reference,
-  dockerfile,
-  context,
-  ...options
-}: ImageBuild): Promise<string> {
+/** Builds an image whose Dockerfile stands on the base images, and returns its archive.
+ *  Steps that did not change are not repeated; the archive of an image that did not change is not touched. */
+export async function buildImage(build: ImageBuild): Promise<string> {
+  const { reference, dockerfile, context } = build;
   mkdirSync(places.images, { recursive: true });
-  const settings = Object.entries(options.arguments ?? {}).flatMap(([name, value]) => [
+  const archive = archiveOf(reference);
+  const settings = Object.entries(build.arguments ?? {}).flatMap(([name, value]) => [
     '--build-arg',
     `${name}=${value}`,
   ]);
-  const how = ['--isolation', 'chroot', '--pull-never', '--layers', ...settings];
-  await buildah(['bud', ...how, '--file', dockerfile, '--tag', reference, context]);
-  const archive = archiveOf(reference);
+  const how = ['--isolation', 'chroot', '--pull-never', '--layers', '--iidfile', `${archive}.id.new`];
+  await buildah(['bud', ...how, ...settings, '--file', dockerfile, '--tag', reference, context]);
+  const id = readFileSync(`${archive}.id.new`, 'utf8');
+  if (existsSync(archive) && existsSync(`${archive}.id`) && readFileSync(`${archive}.id`, 'utf8') === id)
+    return archive;
   rmSync(`${archive}.new`, { force: true });
   // An archive of this kind holds the layers as they are; the other one compresses them, and the nodes undo it.
   await buildah(['push', reference, `docker-archive:${archive}.new:${reference}`]);
+  rmSync(`${archive}.id`, { force: true });
   renameSync(`${archive}.new`, archive);
+  renameSync(`${archive}.id.new`, `${archive}.id`);
   return archive;
 }
 

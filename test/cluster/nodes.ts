@@ -1,6 +1,6 @@
 /** The two nodes: their life, and their wire to the machine. What runs inside is node.sh. */
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
 import { eventually } from '../harness/eventually.ts';
 import { binary } from './binaries.ts';
 import { command, succeeds } from './command.ts';
@@ -61,10 +61,15 @@ export async function inNode(
   return command('nsenter', [...enter(node), program, ...args], options);
 }
 
-/** Makes the images of an archive (OCI or docker) known to both nodes. */
+/** Makes the images of an archive (OCI or docker) known to both nodes; does nothing when they have this very file. */
 export async function importImage(archive: string): Promise<void> {
+  const { mtimeMs, size } = statSync(archive);
+  const [known, mark] = [join(places.run, 'imported', basename(archive)), `${archive} ${mtimeMs} ${size}`];
+  if (existsSync(known) && readFileSync(known, 'utf8') === mark) return;
   const args = [binary('ctr'), '-n', 'k8s.io', 'images', 'import', archive];
   await Promise.all(nodeNames.map((node) => inNode(node, args, { deadlineMs: 300_000 })));
+  mkdirSync(dirname(known), { recursive: true });
+  writeFileSync(known, mark);
 }
 
 const succeedsIn = async (node: NodeName, args: readonly string[]): Promise<boolean> =>
