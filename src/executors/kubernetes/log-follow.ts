@@ -50,6 +50,14 @@ interface Pass {
   readonly rest: Buffer;
 }
 
+/** An answer that is being read. */
+interface Answer {
+  readonly cutting: AbortController;
+  /** It was asked for after the container had ended, and is not followed. */
+  readonly isTail: boolean;
+  heardAt: number;
+}
+
 /** What took the lines failed. */
 class NotTaken extends Error {}
 
@@ -65,6 +73,7 @@ const NOTHING = Buffer.alloc(0);
  * API servers and kubelets.
  *
  * It cannot give what the node does not have any more: a kubelet rotates logs and reads only the newest file of them.
+ * A line that was half written then comes whole to an answer that is open, and as its second half to a later one.
  * Source: pkg/kubelet/kuberuntime/logs/logs.go, ReadLogs(); decision 0023.
  */
 export class LogFollow {
@@ -73,8 +82,7 @@ export class LogFollow {
   readonly #closing = new AbortController();
   readonly #backoff: Backoff;
   readonly #position = new LogPosition();
-  /** The answer that is being read now; a tail is one that was asked for after the container had ended. */
-  #answer: { readonly cutting: AbortController; readonly isTail: boolean } | undefined;
+  #answer: Answer | undefined;
   #hurry: NodeJS.Timeout | undefined;
   /** The last line without an end of the tail before this one. */
   #rest: Buffer = NOTHING;
@@ -100,15 +108,22 @@ export class LogFollow {
     this.#backoff.wake();
     const answer = this.#answer;
     if (answer === undefined || answer.isTail || !this.#options.isOver()) return;
-    const limitMs = this.#options.silenceAfterEndMs ?? 5000;
     // The answer ends by itself now, unless its connection is dead.
-    this.#hurry ??= setTimeout(() => answer.cutting.abort(new SilentStream(limitMs)), limitMs);
+    if (this.#hurry === undefined) this.#cutWhenSilent(answer, this.#options.silenceAfterEndMs ?? 5000);
   }
 
   /** Ends it; nothing is given out any more when this returns. */
   async close(): Promise<void> {
     this.#closing.abort();
     await this.done;
+  }
+
+  #cutWhenSilent(answer: Answer, limitMs: number, waitMs: number = limitMs): void {
+    this.#hurry = setTimeout(() => {
+      const left = answer.heardAt + limitMs - performance.now();
+      if (left > 0) this.#cutWhenSilent(answer, limitMs, left);
+      else answer.cutting.abort(new SilentStream(limitMs));
+    }, waitMs);
   }
 
   async #run(): Promise<LogEnd> {
@@ -161,7 +176,8 @@ export class LogFollow {
     const cutting = new AbortController();
     const cut = (): void => cutting.abort(this.#closing.signal.reason);
     this.#closing.signal.addEventListener('abort', cut);
-    this.#answer = { cutting, isTail };
+    const answer: Answer = { cutting, isTail, heardAt: performance.now() };
+    this.#answer = answer;
     this.#position.goOnFrom(this.#position.mark);
     const lines = new LogLines(this.#position, (text) => observe({ type: 'log-stray', pod, text }));
     let news = false;
@@ -169,8 +185,10 @@ export class LogFollow {
       const body = await this.#open(isTail, cutting.signal);
       this.#awaySince = undefined;
       const limitMs = isTail ? silenceAfterEndMs : silenceMs;
-      for await (const chunk of untilSilent(body, limitMs, (error) => cutting.abort(error)))
+      for await (const chunk of untilSilent(body, limitMs, (error) => cutting.abort(error))) {
         news = (await this.#take(lines, chunk)) || news;
+        answer.heardAt = performance.now();
+      }
       return { reason: 'ended', news, rest: lines.takeRest() };
     } catch (error) {
       // Cut because of silence: whoever reads only learns that it was cut.
