@@ -1,4 +1,4 @@
-import type { PodLine, Sighting } from '../../../src/executors/executor.ts';
+import type { Executor, PodLine, Sighting } from '../../../src/executors/executor.ts';
 import type { KubernetesExecutor } from '../../../src/executors/kubernetes/kubernetes-executor.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { claim, key, MadeCluster } from './made-cluster.ts';
@@ -23,7 +23,7 @@ export interface Watched {
 }
 
 /** Watches the pod. */
-export function watched(executor: KubernetesExecutor): Watched {
+export function watched(executor: Executor): Watched {
   const over = new AbortController();
   const all: Watched = { lines: [], over, told: 0 };
   const changed = (): void => void (all.told += 1);
@@ -32,16 +32,13 @@ export function watched(executor: KubernetesExecutor): Watched {
 }
 
 /** All that the witness has. */
-export async function text(executor: KubernetesExecutor): Promise<string | undefined> {
+export async function text(executor: Executor): Promise<string | undefined> {
   const witness = await executor.witness(key, claim);
   return witness && String(await witness.readAt(0, await witness.size()));
 }
 
 /** Waits until the runner is seen so. */
-export async function becomes(
-  executor: KubernetesExecutor,
-  presence: Sighting['presence'],
-): Promise<Sighting> {
+export async function becomes(executor: Executor, presence: Sighting['presence']): Promise<Sighting> {
   await eventually(async () => (await executor.look(key, claim)).presence === presence);
   return executor.look(key, claim);
 }
