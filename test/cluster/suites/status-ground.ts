@@ -101,6 +101,9 @@ export class StatusGround {
 
   async remove(): Promise<void> {
     await this.kubectl('delete', 'pods', '--all', '--now', '--wait=false');
+    // Of a test that failed before it could release them: the namespace would stay for ever.
+    const kept = (await this.kubectl('get', 'pods', '-o', 'name')).split('\n').filter((name) => name !== '');
+    await Promise.all(kept.map((name) => this.release(name.replace('pod/', '')).catch(() => undefined)));
     await this.#cluster.kubectl(['delete', 'namespace', this.namespace, '--wait=false']);
   }
 }

@@ -37,6 +37,15 @@ export const ENDED_STATUSES: Readonly<Record<string, made.StatusCase>> = {
     ],
     exitCode: 7,
   },
+  'a container that ended well although one of its processes was killed for memory': {
+    pod: podWith({ phase: 'Succeeded', containerStatuses: [terminated(0, 'OOMKilled')] }),
+    view: [
+      'ended',
+      'CLUSTER_OOM',
+      'the kernel killed a process of the script for want of memory, and its container ended with exit code 0; its limit is 64Mi',
+    ],
+    exitCode: 0,
+  },
   'an eviction by the kubelet': {
     pod: failed(
       'Evicted',
