@@ -1,19 +1,29 @@
 import { createHash } from 'node:crypto';
 import type { Config } from './config.ts';
 import { KubernetesExecutor } from './executors/kubernetes/kubernetes-executor.ts';
-import type { AgentState } from './mount/agent-state.ts';
 import { Fault } from './protocol/fault.ts';
-import { agentKeyName } from './protocol/seal.ts';
+import { agentKeyName, type AgentKey } from './protocol/seal.ts';
 import { ClusterReporter } from './telemetry/cluster-reporter.ts';
-import type { Execution, Parts } from './wiring.ts';
+import type { Logger } from './telemetry/logger.ts';
+import type { Metrics } from './telemetry/metrics.ts';
+
+/** What of an agent the way to its cluster needs. */
+export interface PodsParts {
+  readonly config: Config;
+  readonly metrics: Metrics;
+  readonly logger: Logger;
+}
 
 /**
  * Opens the way to the cluster.
  *
  * @throws {Fault} CONFIG_INVALID, CLUSTER_FORBIDDEN that names the rights that are missing.
  */
-export async function openPods(parts: Parts, state: AgentState, epoch: string): Promise<Execution> {
-  const { config, metrics, logger } = parts;
+export async function openPods(
+  { config, metrics, logger }: PodsParts,
+  agentKey: AgentKey,
+  epoch: string,
+): Promise<{ executor: KubernetesExecutor; pods: () => ReadonlyMap<string, number> }> {
   const { claim, claimAccess, nodeName, scriptImage, runnerImage, runnerInjection, imagePullPolicy } = config;
   const { podDefaults, podLaunchTimeoutMs, kubeconfig, namespace, podOwner } = config;
   if (claim === undefined) throw new TypeError('the configuration was checked, and has a claim');
@@ -24,7 +34,7 @@ export async function openPods(parts: Parts, state: AgentState, epoch: string): 
       ...{ podLaunchTimeoutMs, ...podUser(config) },
       ...(nodeName !== undefined && { nodeName }),
       ...(config.claimFolder !== undefined && { claimFolder: config.claimFolder }),
-      podGroup: config.podGroup ?? groupFor(agentKeyName(state.agentKey), epoch),
+      podGroup: config.podGroup ?? groupFor(agentKeyName(agentKey), epoch),
     },
     ...{ kubeconfig, namespace, podOwner },
     apiDeadlineMs: config.apiDeadlineMs,

@@ -133,7 +133,7 @@ async function makeExecutor(parts: Parts, state: AgentState, epoch: string): Pro
   const { config } = parts;
   if (config.executor === 'kubernetes') {
     const { openPods } = await import('./wiring-pods.ts');
-    return openPods(parts, state, epoch);
+    return openPods(parts, state.agentKey, epoch);
   }
   const executor = new LocalExecutor({
     // The runner lies beside this program wherever it was installed; it never lies on the volume.

@@ -10,15 +10,16 @@ import {
 } from '../../src/api/start-body.ts';
 import { scriptRequestFrom } from '../../src/api/start-request.ts';
 import { Fault } from '../../src/protocol/fault.ts';
+import type { PodWishes } from '../../src/protocol/pod-wishes.ts';
 import type { ScriptRequest } from '../../src/protocol/script-request.ts';
 
 const schema = startBodySchema({ maxDeadlineSeconds: 3600 });
 const check = compileCheck({ schema, httpPart: 'body' });
 
 /** What a body becomes, or the Fault that refuses it: as the route does it, step for step. */
-function take(body: unknown): ScriptRequest | Fault {
+function take(body: unknown, can = { pods: false }): ScriptRequest | Fault {
   try {
-    refuseUnsupported(body, { pods: false });
+    refuseUnsupported(body, can);
     const checked = check(body);
     // The check has just said that it is one.
     return 'error' in checked ? checked.error : scriptRequestFrom(checked.value as StartBody);
@@ -238,4 +239,18 @@ t.test('schema-check says what the library says', async (t) => {
   for (const body of [bash(), bash({ extra: 1 }), {}, bash({ arguments: [5] })]) {
     t.equal('value' in check(body), same.Check(body));
   }
+});
+
+t.test('wishes about the pod are taken where scripts have pods, and refused by name where not', (t) => {
+  const pod: PodWishes = {
+    image: 'registry.example.com/tools:1',
+    serviceAccount: 'deployer',
+    resources: { limits: { memory: '1Gi' } },
+    nodeSelector: { pool: 'build' },
+    tolerations: [{ key: 'build', operator: 'Exists', effect: 'NoSchedule' }],
+  };
+  t.match(take(bash({ pod })), { code: 'FIELD_UNSUPPORTED', detail: { field: '/pod' } });
+  t.same(take(bash({ pod }), { pods: true }), bash({ pod }));
+  t.match(take(bash({ pod: { restartPolicy: 'Always' } }), { pods: true }), { code: 'REQUEST_INVALID' });
+  t.end();
 });

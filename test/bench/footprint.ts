@@ -1,23 +1,12 @@
-import { readFileSync } from 'node:fs';
 import type { AgentProcess } from '../harness/agent-process.ts';
 import { eventually } from '../harness/eventually.ts';
 import { withAgent } from './bench-agent.ts';
 import type { BenchResult } from './bench-result.ts';
+import { cpuSeconds, memoryMib } from './process-figures.ts';
 
 const SCRIPTS = 200;
 const WATCH_SECONDS = 10;
 const GOAL_MIB = 150;
-const CLOCK_TICKS = 100;
-
-function memoryMib(pid: number, field: string): number {
-  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
-  return Number(new RegExp(`${field}:\\s+(\\d+) kB`).exec(status)?.[1]) / 1024;
-}
-
-function cpuSeconds(pid: number): number {
-  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
-  return (Number(fields[11]) + Number(fields[12])) / CLOCK_TICKS;
-}
 
 async function watch(agent: AgentProcess): Promise<BenchResult> {
   const pid = agent.child.pid ?? 0;

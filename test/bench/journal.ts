@@ -8,7 +8,7 @@ const GOAL_MS = 100;
 const GOAL_MIB = 20;
 
 /** From the moment that the script's echo names to the client's having the line, for a line every 20 ms. */
-async function latencies(agent: AgentProcess): Promise<number[]> {
+export async function latencies(agent: AgentProcess): Promise<number[]> {
   const body = `for i in $(seq ${SECONDS * 50}); do echo "$EPOCHREALTIME"; sleep 0.02; done`;
   await agent.call('PUT', '/v1/scripts/latency', { language: 'bash', body });
   const found: number[] = [];

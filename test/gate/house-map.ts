@@ -19,7 +19,7 @@ export const arrows: Readonly<Record<string, readonly string[]>> = {
   'cli.ts': [...every, ...executors, 'serve.ts', 'package.json'],
   'serve.ts': [...every, ...executors, 'wiring.ts'],
   'wiring.ts': [...every, ...executors, 'wiring-pods.ts', 'package.json'],
-  'wiring-pods.ts': [...every, ...executors, 'wiring.ts'],
+  'wiring-pods.ts': [...every, ...executors],
   'config.ts': ['config-schema.ts'],
   'config-schema.ts': [],
   api: ['scripts', 'staging', 'mount'],

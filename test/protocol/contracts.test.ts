@@ -1,6 +1,7 @@
 /** Tables, orders and places that both sides of a wire agree on. */
 import fc from 'fast-check';
 import { test } from 'tap';
+import type { PodWishes } from '../../src/protocol/pod-wishes.ts';
 import { canonicalJson } from '../../src/protocol/canonical-json.ts';
 import { sha256Of } from '../../src/protocol/digest.ts';
 import { FAILURES, isFailureCode } from '../../src/protocol/failure-table.ts';
@@ -66,6 +67,12 @@ test('canonicalJson() is JSON, and one text for equal values whatever the order 
       return canonicalJson(turned) === canonicalJson(value);
     }),
   );
+});
+
+test('wishes about a pod are the same whatever the order of their members, so a start may be repeated', async (t) => {
+  const wishes: PodWishes = { image: 'tools:1', nodeSelector: { b: '2', a: '1' } };
+  const turned: PodWishes = { nodeSelector: { a: '1', b: '2' }, image: 'tools:1' };
+  t.equal(canonicalJson(wishes), canonicalJson(turned));
 });
 
 test('canonicalJson() leaves out undefined members, and tells an absent one from null', async (t) => {

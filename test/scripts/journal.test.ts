@@ -1,9 +1,12 @@
 import { randomBytes } from 'node:crypto';
 import fc from 'fast-check';
 import t from 'tap';
+import type { JournalLine } from '../../src/protocol/script-status.ts';
 import { endInResult, findEnd, straysIn } from '../../src/scripts/end-search.ts';
 import { FrameSource } from '../../src/scripts/frame-source.ts';
 import { readScriptLines, type ReadOptions } from '../../src/scripts/journal-reader.ts';
+import { PageBuilder } from '../../src/scripts/page-builder.ts';
+import { encodeSegments, piecesOf, type JournalSegment } from '../../src/protocol/journal-segment.ts';
 import { VolumeWitness } from '../../src/scripts/volume-witness.ts';
 import { endSegment, framesOf, MadeWitness, stderr, stdout } from '../harness/made-journal.ts';
 import { temporaryVolume } from '../harness/temporary-volume.ts';
@@ -189,3 +192,52 @@ t.test('the witness on the volume is empty where the journal is missing or no pl
   t.equal((await folder.readAt(0, 10)).length, 0);
   await witness.close();
 });
+
+t.test(
+  'invariant 5: PageBuilder gives the lines of any bytes, from any place, over any number of pages',
+  (t) => {
+    const bytes = fc.oneof(
+      fc.uint8Array({ minLength: 1, maxLength: 60 }),
+      fc
+        .string({ unit: 'grapheme', minLength: 1 })
+        .map((text) => new TextEncoder().encode(`${text}\n\n${text}`)),
+    );
+    const segments = fc.array(
+      fc.record({ kind: fc.constantFrom('stdout' as const, 'stderr' as const, 'note' as const), bytes }),
+      { minLength: 1, maxLength: 5 },
+    );
+    fc.assert(
+      fc.property(segments, fc.nat(8), fc.integer({ min: 1, max: 4 }), (made, after, maxLines) => {
+        const written: JournalSegment[] = made.map((one) => ({
+          ...one,
+          atMs: 1000,
+          bytes: Buffer.from(one.bytes),
+        }));
+        const pieces = [...piecesOf(written, 1)];
+        const frame = { first: 1, last: pieces.length, payload: encodeSegments(written) };
+        const lines: JournalLine[] = [];
+        for (let at = after; at < pieces.length;) {
+          const page = new PageBuilder({ after: at, maxLines, maxBytes: 1e6 });
+          page.take(frame);
+          const { lines: some, last } = page.build();
+          lines.push(...some);
+          if (last === at) return false;
+          at = last;
+        }
+        const expected = pieces.slice(after);
+        return (
+          lines.length === expected.length &&
+          expected.every((piece, index) => {
+            const line = lines[index];
+            const text =
+              line?.base64 === undefined ? Buffer.from(line?.text ?? '') : Buffer.from(line.base64, 'base64');
+            return (
+              line?.seq === piece.seq && text.equals(piece.bytes) && (line.partial ?? false) === piece.partial
+            );
+          })
+        );
+      }),
+    );
+    t.end();
+  },
+);

@@ -1,6 +1,6 @@
 import { chmodSync, copyFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Test } from 'tap';
+type Teardown = { teardown: (work: () => unknown) => void };
 import type { ScriptStatus } from '../../../src/protocol/script-status.ts';
 import { AgentProcess } from '../../harness/agent-process.ts';
 import { temporaryFolder } from '../../harness/temporary-volume.ts';
@@ -15,7 +15,7 @@ export interface AgentGround extends Ground {
   readonly names: (kind: string) => Promise<string[]>;
 }
 
-export async function agentGroundFor(t: Test): Promise<AgentGround> {
+export async function agentGroundFor(t: Teardown): Promise<AgentGround> {
   const ground = await groundFor(t);
   const volume = ground.subfolder('volume');
   const state = temporaryFolder(t, 'longshore-state');
@@ -24,8 +24,9 @@ export async function agentGroundFor(t: Test): Promise<AgentGround> {
   chmodSync(kubeconfig, 0o600);
   own(state);
   const common = podFlags({ ...ground, cluster: { ...ground.cluster, kubeconfig } }, 'volume');
-  const { node, program, remove } = makePublicAgent();
-  t.teardown(remove);
+  const copy = makePublicAgent();
+  t.teardown(() => copy.remove());
+  const { node, program } = copy;
   let started = 0;
   return {
     ...ground,
