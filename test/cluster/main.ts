@@ -6,6 +6,7 @@ import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { globSync } from 'node:fs';
 import { bringUp, takeDown } from './cluster.ts';
+import { provideProjectImages } from './project-images.ts';
 
 const startedAt = performance.now();
 const say = (line: string): void =>
@@ -21,7 +22,9 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
   });
 
 async function runSuite(file: string): Promise<boolean> {
-  const child = spawn(process.execPath, ['.build/test/gate/run-tests.js', file], { stdio: 'inherit' });
+  // Some outages last for minutes before a cluster believes in them.
+  const env = { LONGSHORE_TEST_TIMEOUT_SECONDS: '1200', ...process.env };
+  const child = spawn(process.execPath, ['.build/test/gate/run-tests.js', file], { stdio: 'inherit', env });
   suite = child;
   const code = await new Promise<number | null>((resolve, reject) => {
     child.on('error', reject).on('close', resolve);
@@ -45,6 +48,8 @@ async function main(wanted: readonly string[]): Promise<boolean> {
   try {
     const { kubeconfig } = await bringUp(say);
     say(`the cluster is up: export KUBECONFIG=${kubeconfig}`);
+    await provideProjectImages();
+    say('the images of docker/ are in both nodes');
     if (wanted[0] === 'up') return true;
     return await runSuites(wanted.length > 0 ? wanted : globSync('test/cluster/suites/*.test.ts').sort());
   } catch (error) {

@@ -2,16 +2,13 @@
  *
  *  Everything is below one folder. `bin` and the images outlive a cluster, `run` is the cluster. The numbers are
  *  unusual ones, so that a cluster of somebody else on this machine is not in the way. */
-import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 
 export const nodeNames = ['node-a', 'node-b'] as const;
 export type NodeName = (typeof nodeNames)[number];
 
-const root = resolve(
-  process.env['LONGSHORE_CLUSTER_DIR'] ??
-    join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'longshore-cluster'),
-);
+/** Not below a home: agents and pods of other users must come through to the volumes. */
+const root = resolve(process.env['LONGSHORE_CLUSTER_DIR'] ?? '/var/cache/longshore-cluster');
 const run = join(root, 'run');
 
 export const places = {
