@@ -23,10 +23,16 @@ export class LaunchTrial {
   readonly #asked: Asked;
   #since: number | undefined;
   #last: Refusal = { code: 'RUNNER_NOT_STARTED' };
+  #hindrance: Refusal | undefined;
 
   constructor(room: ScriptRoom, asked: Asked) {
     this.#room = room;
     this.#asked = asked;
+  }
+
+  /** What the last launch was refused for; undefined where it was not. */
+  get hindrance(): Refusal | undefined {
+    return this.#hindrance;
   }
 
   /** Launches; returns what is not to be waited for. @throws {Fault} other errors than those of a launch. */
@@ -34,11 +40,13 @@ export class LaunchTrial {
     this.#begin();
     try {
       await this.#room.executor.launch(runOrderFor(this.#room, this.#asked), this.#asked.pod);
+      this.#hindrance = undefined;
       return undefined;
     } catch (error) {
       if (!(error instanceof Fault) || !isOfLaunch(error.code)) throw error;
       this.#room.observe({ type: 'trouble', key: this.#asked.key, step: 'launch', error });
       this.#last = { code: error.code, says: error.message, evidence: evidenceOf(error) };
+      this.#hindrance = this.#last;
       return this.judge(undefined, FAILURES[error.code].retry !== 'later');
     }
   }

@@ -16,8 +16,9 @@ export class PodNotes {
     this.#added = added;
   }
 
-  async tell(trouble: Trouble | undefined): Promise<void> {
-    if (trouble) await this.add({ text: trouble.says, mark: `trouble-${trouble.code}` });
+  /** What is in the way, once for each code. */
+  async tell(trouble: Partial<Pick<Trouble, 'code' | 'says'>> | undefined): Promise<void> {
+    if (trouble?.says !== undefined) await this.add({ text: trouble.says, mark: `trouble-${trouble.code}` });
   }
 
   async add({ text, mark }: PodLine): Promise<void> {

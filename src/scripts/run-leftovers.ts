@@ -12,18 +12,25 @@ import type { ScriptRoom } from './script-room.ts';
 export async function removeRunLeftovers(room: ScriptRoom, keepEndedMs: number): Promise<number> {
   let removed = 0;
   for (const key of await room.executor.keys()) {
-    if (!(await isLeftover(room, key, keepEndedMs))) continue;
+    const reason = await whyLeftover(room, key, keepEndedMs);
+    if (reason === undefined) continue;
     if ((await readEpoch(room.volume)) !== room.epoch) return removed;
     await room.executor.remove(key, undefined);
+    room.observe({ type: 'leftover', key, reason });
     removed += 1;
   }
   return removed;
 }
 
-async function isLeftover(room: ScriptRoom, key: ScriptKey, keepEndedMs: number): Promise<boolean> {
+async function whyLeftover(
+  room: ScriptRoom,
+  key: ScriptKey,
+  keepEndedMs: number,
+): Promise<'orphaned' | 'over' | undefined> {
   const { records } = room;
-  if ((await records.asked(key)) === undefined) return true;
-  if ((await records.tombstone(key)) !== undefined) return true;
+  if ((await records.asked(key)) === undefined) return 'orphaned';
+  if ((await records.tombstone(key)) !== undefined) return 'over';
   const outcome = await records.outcome(key);
-  return outcome !== undefined && room.now().getTime() - Date.parse(outcome.endedAt) > keepEndedMs;
+  const isOld = outcome && room.now().getTime() - Date.parse(outcome.endedAt) > keepEndedMs;
+  return isOld ? 'over' : undefined;
 }

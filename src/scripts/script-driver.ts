@@ -21,6 +21,11 @@ type RunnerClaim = StartedClaim & { by: 'runner' };
 
 /** A runner that was told to stop gets this much more than the grace of its script. */
 const STOP_MARGIN_MS = 5000;
+/**
+ * That of a pod: its kubelet ends it by force some seconds after the grace, and no deletion is quicker than the kubelet
+ * hears of it. After an outage of the API server it may hear nothing for a minute and more.
+ */
+const POD_STOP_MARGIN_MS = 120_000;
 const LINE_POLL_MS = 500;
 
 /**
@@ -45,6 +50,7 @@ export class ScriptDriver {
   #state: ScriptState = 'published';
   readonly #trial: LaunchTrial;
   readonly #notes: PodNotes;
+  readonly #silentEnd: SilentEnd;
   #cancelled = false;
   /** Somebody said that there is news on the volume; output alone, which comes often, is none. */
   #mustAsk = false;
@@ -55,6 +61,7 @@ export class ScriptDriver {
     this.asked = asked;
     this.#trial = new LaunchTrial(room, asked);
     this.#notes = new PodNotes(room, asked.key, () => this.news.wake());
+    this.#silentEnd = new SilentEnd(room, asked);
     this.#closed = closed;
     this.#isNew = isNew;
     const isOver = (key: ScriptKey): Promise<boolean> => room.records.isOver(key);
@@ -160,6 +167,7 @@ export class ScriptDriver {
     // Watched from before the launch, so that the runner's first output cannot be missed.
     this.#watch(undefined);
     const refusal = await this.#trial.launch();
+    await this.#notes.tell(this.#trial.hindrance);
     if (refusal) return this.#prevent(refusal);
     this.#enter('launched');
     return 'wait';
@@ -171,8 +179,9 @@ export class ScriptDriver {
     this.#claim = claim;
     this.#enter('running');
     this.#watch(claim);
-    const lastMs =
-      Date.parse(claim.at) + deadlineMs + graceMs + this.#room.limits.drainMs + 2 * STOP_MARGIN_MS;
+    const marginMs = executor.kind === 'kubernetes' ? POD_STOP_MARGIN_MS : STOP_MARGIN_MS;
+    const stopMs = graceMs + this.#room.limits.drainMs + marginMs;
+    const lastMs = Date.parse(claim.at) + deadlineMs + stopMs + STOP_MARGIN_MS;
     let killAtMs = lastMs;
     let askVolumeAtMs = 0;
     let stopSent = false;
@@ -184,7 +193,7 @@ export class ScriptDriver {
         askVolumeAtMs = this.#nowMs() + this.#room.limits.reconcileMs;
         if (!stopSent && (await this.#isCancelled())) {
           stopSent = await executor.stop(key, claim);
-          killAtMs = Math.min(lastMs, this.#nowMs() + graceMs + this.#room.limits.drainMs + STOP_MARGIN_MS);
+          killAtMs = Math.min(lastMs, this.#nowMs() + stopMs);
         }
       }
       if (this.#nowMs() >= killAtMs) await executor.clear(key, claim, cookieOf(this.#room, key));
@@ -205,9 +214,11 @@ export class ScriptDriver {
       await this.#notes.tell(trouble);
       const isDoubtful = seen.maybeOver === true || trouble?.final === true;
       if (!isDoubtful) return undefined;
-      if (!trouble?.final && !(await findAuthenticEnd(this.#room, this.asked, claim))) return undefined;
     }
     const cancelled = await this.#isCancelled();
+    if (seen.presence === 'alive' && !trouble?.final) {
+      if (!(await this.#silentEnd.isBelieved(claim, { cancelled, trouble }))) return undefined;
+    }
     return this.#settle(await settledOutcome(this.#room, this.asked, { claim, cancelled, trouble }));
   }
 

@@ -20,6 +20,8 @@ export type ScriptEvent =
       readonly says: string;
     }
   | { readonly type: 'completed'; readonly key: ScriptKey }
+  /** What an executor still had of it was removed. */
+  | { readonly type: 'leftover'; readonly key: ScriptKey; readonly reason: 'orphaned' | 'over' }
   | {
       readonly type: 'read';
       readonly lines: number;

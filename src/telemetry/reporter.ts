@@ -46,6 +46,7 @@ type ScriptNews =
       readonly says: string;
     }
   | { readonly type: 'completed'; readonly key: string }
+  | { readonly type: 'leftover'; readonly key: string; readonly reason: string }
   | {
       readonly type: 'read';
       readonly lines: number;
@@ -99,6 +100,12 @@ export class Reporter {
         return this.#settled(event);
       case 'completed':
         return this.#logger.info({ script: event.key }, 'a script is completed');
+      case 'leftover':
+        this.#metrics.count('longshore_script_leftovers_total', { reason: event.reason });
+        return this.#logger.info(
+          { script: event.key, reason: event.reason },
+          'a leftover of a script is removed',
+        );
       case 'read':
         this.#metrics.count('longshore_journal_lines_total', {}, event.lines);
         this.#metrics.count('longshore_journal_gaps_total', {}, event.gaps);
