@@ -198,7 +198,9 @@ export class KubernetesExecutor implements Executor {
   #sighting(key: ScriptKey, pod: Pod): Sighting {
     const view = this.#pods.view(key, pod);
     if (view.state !== 'ended') {
-      const isDoubtful = this.#pods.isDoubtful || this.#outputs.of(key)?.hasEnded === true;
+      const output = this.#outputs.of(key);
+      // Where a kubelet is away, the API server is well and goes on saying what it was told last.
+      const isDoubtful = this.#pods.isDoubtful || output?.hasEnded === true || output?.isAway === true;
       const { trouble } = view;
       return { presence: 'alive', ...(trouble && { trouble }), ...(isDoubtful && { maybeOver: true }) };
     }

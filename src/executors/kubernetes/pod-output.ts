@@ -78,11 +78,15 @@ export class PodOutput {
     await this.#follow.done;
   }
 
+  /** The log cannot be read for now: the volume knows more. */
+  get isAway(): boolean {
+    const notTakenMs = performance.now() - (this.#notTakenSinceMs ?? Infinity);
+    return !this.isComplete && Math.max(this.#follow.awayMs, notTakenMs) > AWAY_MS;
+  }
+
   /** Opens what there is; undefined while the log cannot be read, so that the volume has to do. */
   openWitness(): Witness | undefined {
-    const notTakenMs = performance.now() - (this.#notTakenSinceMs ?? Infinity);
-    const isAway = Math.max(this.#follow.awayMs, notTakenMs) > AWAY_MS;
-    return isAway && !this.isComplete ? undefined : this.#spool.openWitness();
+    return this.isAway ? undefined : this.#spool.openWitness();
   }
 
   /** Something about the pod is new. */

@@ -74,6 +74,8 @@ test('a claim without a pod is asked of the API server itself before it is calle
   cluster.pods.isQuiet = true;
   cluster.makePod(other);
   t.same(await executor.look(other, claim), { presence: 'alive' }, 'another agent made it a moment ago');
+  t.same(await executor.look(other, claim), { presence: 'alive' });
+  t.equal(cluster.lookups().length, 2, 'which is asked once');
   cluster.pods.remove(`ls-${other}`);
   cluster.pods.catchUp();
   await eventually(async () => (await executor.look(other, claim)).presence === 'gone');
@@ -170,12 +172,22 @@ test('a pod that somebody took away is gone for the reason that was seen last, w
     status: { phase: 'Running', conditions, containerStatuses: [running] },
   });
   cluster.pods.remove(podName);
-  await eventually(async () => (await executor.keys()).length === 1);
+  await eventually(() => executor.counts.size === 0);
+  t.same(await executor.look(key, claim), maybeOver, 'its last lines may be on their way');
   cluster.log.write(['what the kubelet still had']);
   cluster.log.finish();
   const seen = await becomes(executor, 'gone');
   t.match(seen, { exitCode: null, trouble: { code: 'CLUSTER_PREEMPTED', says: /Preempted by pod x/ } });
   t.equal(await text(executor), 'what the kubelet still had\n');
+});
+
+test('the end of a pod is not kept up by the dead connection of its log', async (t) => {
+  const { cluster, executor } = await runningPod(t);
+  watched(executor);
+  await eventually(() => cluster.log.readers.size === 1);
+  cluster.log.readers.clear();
+  cluster.pods.remove(podName);
+  await becomes(executor, 'gone');
 });
 
 test('a log that ends in good order makes a pod doubtful before the watch says that it has ended', async (t) => {

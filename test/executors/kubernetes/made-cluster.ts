@@ -13,7 +13,7 @@ import { FakeLog } from '../../harness/fake-log.ts';
 import { temporaryFolder } from '../../harness/temporary-volume.ts';
 import { anOrder, aSetup } from './made-order.ts';
 import { MadeObjects, type MadeObject } from './made-objects.ts';
-import { condition, running, terminated } from './made-status.ts';
+import { running, silent, target, terminated } from './made-status.ts';
 
 type Test = { teardown: (work: () => unknown) => void };
 type Json = Readonly<Record<string, unknown>>;
@@ -107,9 +107,9 @@ export class MadeCluster {
     this.log.finish();
   }
 
-  /** The node of the pod does not report any more. */
+  /** The node of the pod does not report any more, and the node controller gives the pod up. */
   losesNode(): void {
-    const conditions = [condition('Ready', 'False'), condition('ContainersReady', 'True')];
+    const conditions = [...silent, target('DeletionByTaintManager', 'Taint manager: deleting')];
     this.pods.patch(podName, { status: { phase: 'Running', conditions, containerStatuses: [running] } });
   }
 

@@ -36,6 +36,13 @@ async function setting(t: Test): Promise<Setting> {
   return all;
 }
 
+/** Lets the clock of this process go on by so much. */
+function later(t: Test, ms: number): void {
+  const now = performance.now.bind(performance);
+  performance.now = () => now() + ms;
+  t.teardown(() => (performance.now = now));
+}
+
 async function text(output: PodOutput | undefined): Promise<string | undefined> {
   const witness = output?.openWitness();
   return witness && String(await witness.readAt(0, await witness.size()));
@@ -108,6 +115,8 @@ test('what was read of a log stays readable when the rest of it cannot come any 
   cluster.log.finish();
   await output?.whenComplete();
   t.equal(await text(output), 'one\n');
+  later(t, 10_000);
+  t.equal(await text(output), 'one\n', 'later too');
 });
 
 test('a local disk that takes nothing is no witness, and the same lines come again when it does', async (t) => {
@@ -121,6 +130,9 @@ test('a local disk that takes nothing is no witness, and the same lines come aga
     events.some((event) => event.type === 'log-restart' && event.reason === 'not-taken'),
   );
   await eventually(async () => (await text(output)) === undefined);
+  const asked = cluster.calls('get pods/log').length;
+  await eventually(() => cluster.calls('get pods/log').length > asked);
+  t.equal(await text(output), undefined, 'also when the log can be read again');
   t.equal(outputs.isReading(key), true);
   await outputs.remove(key);
   t.equal(existsSync(join(folder, key)), false);

@@ -26,6 +26,21 @@ test('witness() of a script that is over and that nobody follows is fetched firs
   t.equal(await text(executor), 'one\ntwo\n');
 });
 
+test('witness() of a script that is over gets what a dead connection did not bring', async (t) => {
+  const cluster = await MadeCluster.start(t);
+  cluster.makePod();
+  cluster.runs();
+  cluster.log.write(['one']);
+  const executor = await cluster.agent({ apiDeadlineMs: 15_000 });
+  await eventually(async () => (await text(executor)) === 'one\n');
+  await eventually(() => cluster.log.readers.size === 1);
+  cluster.log.readers.clear();
+  cluster.log.write(['two']);
+  cluster.ends();
+  await becomes(executor, 'gone');
+  t.equal(await text(executor), 'one\ntwo\n');
+});
+
 test('witness() waits for such a log no longer than for a call', async (t) => {
   const cluster = await MadeCluster.start(t);
   cluster.makePod();
