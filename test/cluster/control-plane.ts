@@ -34,7 +34,8 @@ export async function startControlPlane(): Promise<void> {
   ]);
   start('kube-apiserver', binary('kube-apiserver'), apiServerFlags());
   await apiServerReady();
-  const identity = ['--kubeconfig', places.kubeconfig, '--leader-elect=false', '--bind-address=127.0.0.1'];
+  // Without a port of their own nothing of the machine can be in their way.
+  const identity = ['--kubeconfig', places.kubeconfig, '--leader-elect=false', '--secure-port=0'];
   start('kube-controller-manager', binary('kube-controller-manager'), [
     ...[...identity, '--use-service-account-credentials', '--root-ca-file', authority],
     ...['--service-account-private-key-file', serviceAccountKey],

@@ -53,6 +53,13 @@ export function start(name: string, program: string, args: readonly string[]): v
   writeFileSync(pidFile(name), `${child.pid} ${startTime(child.pid) ?? ''}`);
 }
 
+/** @throws {Error} when one of the daemons has ended; the message names its log. */
+export function expectRunning(...names: readonly string[]): void {
+  for (const name of names)
+    if (pidOf(name) === undefined)
+      throw new Error(`${name} has ended: see ${join(places.log, `${name}.log`)}`);
+}
+
 /** Sends a signal to a daemon that runs. */
 export function signal(name: string, kind: NodeJS.Signals): void {
   const pid = pidOf(name);

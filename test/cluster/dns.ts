@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { binary } from './binaries.ts';
 import { eventually } from '../harness/eventually.ts';
-import { start } from './daemon.ts';
+import { expectRunning, start } from './daemon.ts';
 import { network, places } from './places.ts';
 
 const READY_DEADLINE_MS = 60_000;
@@ -22,6 +22,7 @@ export async function startDns(): Promise<void> {
   const resolver = new Resolver({ timeout: 500, tries: 1 });
   resolver.setServers([network.host]);
   const answers = async (): Promise<boolean> => {
+    expectRunning('coredns');
     const addresses = await resolver
       .resolve4('kubernetes.default.svc.cluster.local')
       .catch((): string[] => []);

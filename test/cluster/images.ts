@@ -54,10 +54,10 @@ export async function buildBaseImages(say: (line: string) => void): Promise<void
   for (const [name, { reference, files }] of Object.entries<BaseImage>(baseImages)) {
     const context = join(places.images, `${name}.context`);
     const dockerfile = join(places.sources, 'images', name, 'Dockerfile');
+    const startedAt = performance.now();
     const wanted = await files();
     const stamp = stampOf(dockerfile, Object.values(wanted));
     if (stampFile(reference) === stamp) continue;
-    const startedAt = performance.now();
     mkdirSync(context, { recursive: true });
     for (const [file, source] of Object.entries(wanted)) copyFileSync(source, join(context, file));
     await buildImage({ reference, dockerfile, context });

@@ -17,8 +17,13 @@ const settings = [
 ];
 const settingsFile = join(places.run, 'sysctl.before');
 
-/** Makes bridge, shared folder and settings; does nothing where they are there. */
+/** Makes bridge, shared folder and settings; does nothing where they are there.
+ *  @throws {Error} when the bridge is there and this cluster has not made it. */
 export async function prepareMachine(): Promise<void> {
+  const { bridge, host, services } = network;
+  const hasBridge = await succeeds('ip', ['link', 'show', bridge]);
+  if (hasBridge && !existsSync(settingsFile))
+    throw new Error(`A test cluster of another folder runs here: its bridge ${bridge} is in the way`);
   mkdirSync(places.volumes, { recursive: true });
   if (!existsSync(settingsFile)) writeFileSync(settingsFile, await command('sysctl', settings));
   await command('sysctl', ['-qw', 'fs.inotify.max_user_instances=8192']);
@@ -27,9 +32,7 @@ export async function prepareMachine(): Promise<void> {
     await command('mount', ['--bind', places.volumes, places.volumes]);
     await command('mount', ['--make-shared', places.volumes]);
   }
-  const { bridge, host, services } = network;
-  if (!(await succeeds('ip', ['link', 'show', bridge])))
-    await command('ip', ['link', 'add', bridge, 'type', 'bridge']);
+  if (!hasBridge) await command('ip', ['link', 'add', bridge, 'type', 'bridge']);
   await command('ip', ['addr', 'replace', `${host}/24`, 'dev', bridge]);
   await command('ip', ['link', 'set', bridge, 'up']);
   // The machine reaches services through the kube-proxy of a node.
@@ -37,13 +40,14 @@ export async function prepareMachine(): Promise<void> {
   await command('ip', ['route', 'replace', services, 'via', addressOf(first).ip, 'dev', bridge]);
 }
 
-/** Takes all of it back, once every process of the cluster has ended. */
+/** Takes all of it back, once every process of the cluster has ended; touches nothing that this cluster has not made. */
 export async function restoreMachine(): Promise<void> {
+  if (!existsSync(settingsFile)) return;
   for (const link of [...nodeNames.map((node) => addressOf(node).wire), network.bridge])
     await succeeds('ip', ['link', 'del', link]);
   for (const place of mounts().reverse()) await command('umount', ['--lazy', place]);
   await removeControlGroups();
-  if (existsSync(settingsFile)) await command('sysctl', ['-q', '-p', settingsFile]);
+  await command('sysctl', ['-q', '-p', settingsFile]);
 }
 
 /** The mounts below the folder of the cluster, in the order in which they were made. */

@@ -1,9 +1,7 @@
 /** Waits for the parts of the cluster: by asking them, since what the API says of a node may be a minute old. */
-import { join } from 'node:path';
 import { eventually } from '../harness/eventually.ts';
-import { pidOf } from './daemon.ts';
+import { expectRunning } from './daemon.ts';
 import { kubectl } from './kubectl.ts';
-import { places } from './places.ts';
 import type { NodeName } from './places.ts';
 
 const DEADLINE_MS = 120_000;
@@ -11,9 +9,7 @@ const DEADLINE_MS = 120_000;
 /** @throws {Error} when the API server or its etcd has ended, or it is not ready in two minutes. */
 export async function apiServerReady(): Promise<void> {
   await eventually(async () => {
-    for (const name of ['etcd', 'kube-apiserver'])
-      if (pidOf(name) === undefined)
-        throw new Error(`${name} has ended: see ${join(places.log, `${name}.log`)}`);
+    expectRunning('etcd', 'kube-apiserver');
     return answers(['get', '--raw', '/readyz'], 'ok');
   }, DEADLINE_MS);
 }
@@ -30,10 +26,10 @@ export async function nodeReady(node: NodeName): Promise<void> {
 
 /** A pod is refused before the controller manager has made the service account of its namespace. */
 export async function defaultAccountReady(): Promise<void> {
-  await eventually(
-    () => answers(['get', 'serviceaccount', 'default', '-o', 'name'], 'serviceaccount/default'),
-    DEADLINE_MS,
-  );
+  await eventually(() => {
+    expectRunning('kube-controller-manager', 'kube-scheduler');
+    return answers(['get', 'serviceaccount', 'default', '-o', 'name'], 'serviceaccount/default');
+  }, DEADLINE_MS);
 }
 
 /** A kubelet that has just started answers 404 for the log of a pod that it has not been told of yet. */
