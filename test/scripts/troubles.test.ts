@@ -159,7 +159,7 @@ t.test(
   'what an executor has of scripts that nobody asked for is removed, and of the others nothing',
   async (t) => {
     const { volume } = await scene(t);
-    const { room, executor, book } = sceneOn(volume, { epoch: await findOrCreateEpoch(volume) });
+    const { room, executor, book, events } = sceneOn(volume, { epoch: await findOrCreateEpoch(volume) });
     t.teardown(() => book.close());
     await publishScript(room, { key: key1, server: 'server', ticket: t1, request });
     const { order } = { order: { key: scriptKeyFor('server', ticketOf('orphan')) } };
@@ -167,6 +167,7 @@ t.test(
     executor.exists(order.key);
     t.equal(await removeRunLeftovers(room, 0), 1);
     t.same(executor.removed, [order.key]);
+  t.match(events, [{ type: 'leftover', reason: 'orphaned' }]);
   },
 );
 
@@ -177,4 +178,5 @@ t.test('invariant 6: on an emptied volume nothing is taken for a leftover', asyn
   await volume.removeTree(volume.layout.identity);
   t.equal(await removeRunLeftovers(room, 0), 0);
   t.same(executor.removed, []);
+  t.match(events, [{ type: 'leftover', reason: 'orphaned' }]);
 });
