@@ -22,6 +22,12 @@ export type PodView =
     };
 
 /**
+ * How long a kubelet, and the node controller with it, may miss what the API server says when that was away: they pause
+ * for up to 30 s between two attempts, and by chance for twice as long. Source: client-go tools/cache/reflector.go.
+ */
+const DEAF_KUBELET_MS = 60_000;
+
+/**
  * Says what the status of a pod means for its script.
  *
  * `pod` is as the API gives it, its times texts or dates; `events` are those of its name, in any order. Never fails,
@@ -76,10 +82,17 @@ function endedView(known: PodCase): PodView {
 function whileRunning(known: PodCase, nowMs: number): Finding | undefined {
   const departure = departureOf(known);
   if (departure === undefined) return doubtOf(known);
-  const { graceOverMs } = known.facts;
-  const isGivenUp =
-    departure.code === 'CLUSTER_NODE_LOST' && graceOverMs !== undefined && nowMs >= graceOverMs;
-  return { ...departure, final: isGivenUp };
+  return { ...departure, final: departure.code === 'CLUSTER_NODE_LOST' && isGivenUp(known.facts, nowMs) };
+}
+
+/**
+ * Whether a lost node has had its time. The node controller gives a pod up when it has waited for the node already; a
+ * deletion by anybody else may meet one that is well, and only has not been told since the API server was away.
+ */
+function isGivenUp(facts: PodFacts, nowMs: number): boolean {
+  const { graceOverMs = Infinity } = facts;
+  const isByController = conditionIn(facts, 'DisruptionTarget')?.status === 'True';
+  return nowMs >= graceOverMs + (isByController ? 0 : DEAF_KUBELET_MS);
 }
 
 /** A pod that is taken away before its script began never begins. */

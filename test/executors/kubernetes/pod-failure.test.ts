@@ -77,12 +77,24 @@ test('viewOf() takes a deletion after the end for no reason of the end', async (
   t.same(viewOf(pod, [], NOW), { state: 'ended', exitCode: 3, signal: null });
 });
 
-test('viewOf() takes a lost node for final only when the grace of its pod is over', async (t) => {
-  const status = { phase: 'Running', conditions: silent, containerStatuses: [running] };
+test('viewOf() takes a lost node for final when the grace of its pod is over, and later where somebody else deleted it', async (t) => {
   const graceOver = made.atMs(deleted.deletionTimestamp);
-  const finalAt = (nowMs: number, metadata = {}) =>
-    troubleOf(viewOf(podWith(status, metadata), [], nowMs))?.final;
-  t.same([finalAt(graceOver - 1, deleted), finalAt(graceOver, deleted), finalAt(NOW)], [false, true, false]);
+  const finalAt = (nowMs: number, metadata = {}, conditions = silent) => {
+    const status = { phase: 'Running', conditions, containerStatuses: [running] };
+    return troubleOf(viewOf(podWith(status, metadata), [], nowMs))?.final;
+  };
+  const givenUp = [...silent, made.target('DeletionByTaintManager', 'Taint manager: deleting')];
+  t.same(
+    [finalAt(graceOver - 1, deleted, givenUp), finalAt(graceOver, deleted, givenUp)],
+    [false, true],
+    'given up by the node controller',
+  );
+  t.same(
+    [finalAt(graceOver + 59_999, deleted), finalAt(graceOver + 60_000, deleted)],
+    [false, true],
+    'a kubelet that is well may not know of the deletion yet',
+  );
+  t.equal(finalAt(NOW), false, 'nobody deleted it');
 });
 
 test('viewOf() believes a failed mount until a later step went well', async (t) => {
