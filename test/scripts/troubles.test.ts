@@ -3,6 +3,10 @@ import t from 'tap';
 import type { Trouble } from '../../src/executors/executor.ts';
 import { Fault } from '../../src/protocol/fault.ts';
 import { scriptKeyFor } from '../../src/protocol/ticket.ts';
+import { runOrderFor } from '../../src/scripts/run-order.ts';
+import { SilentEnd } from '../../src/scripts/silent-end.ts';
+import { readClaim } from '../../src/scripts/started-claim.ts';
+import { publishWorkspace } from '../../src/staging/workspace.ts';
 import { LaunchTrial } from '../../src/scripts/launch-trial.ts';
 import { PodNotes } from '../../src/scripts/pod-notes.ts';
 import { removeRunLeftovers } from '../../src/scripts/run-leftovers.ts';
@@ -40,7 +44,13 @@ t.test(
     const { book, executor, events } = await scene(t);
     executor.refuses = new Fault('CLUSTER_QUOTA', 'exceeded quota: q');
     await book.start('server', t1, request);
-    t.match((await finished(book)).outcome, { code: 'CLUSTER_QUOTA', says: /exceeded quota/ });
+    const { outcome, journal } = await finished(book);
+    t.match(outcome, { code: 'CLUSTER_QUOTA', says: /exceeded quota/ });
+    t.same(
+      journal.lines.filter(({ stream }) => stream === 'pod').map(({ text }) => text),
+      ['exceeded quota: q'],
+      'who waits for it reads why, once',
+    );
     t.ok(events.filter((event) => event.type === 'trouble' && event.step === 'launch').length > 1);
   },
 );
@@ -118,6 +128,42 @@ t.test('a script is over when its end record is there, although its pod looks al
   t.match((await finished(book)).outcome, { code: 'SCRIPT_FAILED', exitCode: 4 });
 });
 
+t.test('an end record of a runner that somebody stopped waits for the pod to say who did', async (t) => {
+  const { book, executor } = await scene(t);
+  executor.onLaunch = (order) => {
+    executor.claims(order);
+    executor.doubtful.add(order.key);
+    executor.records(order, { exitCode: null, stoppedBy: 'signal' });
+  };
+  await book.start('server', t1, request);
+  await eventually(async () => (await statusOf(book)).state === 'running');
+  t.equal((await statusOf(book)).outcome, null);
+  executor.troubles.set(key1, evicted);
+  executor.vanishes(key1);
+  t.match((await finished(book)).outcome, { code: 'CLUSTER_EVICTED', says: evicted.says });
+});
+
+t.test('SilentEnd believes a runner that somebody stopped when nobody said in time who did', async (t) => {
+  let offsetMs = 0;
+  const made = await scene(t);
+  const { room, executor } = sceneOn(made.volume, { now: () => new Date(Date.now() + offsetMs) });
+  const { asked } = await publishScript(room, { key: key1, server: 'server', ticket: t1, request });
+  await publishWorkspace(room.volume, asked.staging, key1);
+  const order = runOrderFor(room, asked);
+  executor.claims(order);
+  const claim = await readClaim(room.volume, key1);
+  if (typeof claim !== 'object' || claim.by !== 'runner') throw new TypeError('there is no claim');
+  const end = new SilentEnd(room, asked);
+  const nobody = { cancelled: false, trouble: undefined };
+  t.equal(await end.isBelieved(claim, nobody), false, 'there is no record');
+  executor.records(order, { exitCode: null, stoppedBy: 'signal' });
+  t.equal(await end.isBelieved(claim, nobody), false);
+  t.equal(await end.isBelieved(claim, { ...nobody, cancelled: true }), true);
+  t.equal(await end.isBelieved(claim, { ...nobody, trouble: evicted }), true);
+  offsetMs = 15_000;
+  t.equal(await end.isBelieved(claim, nobody), true);
+});
+
 t.test('a pod that will not come back is settled without waiting for its end', async (t) => {
   const { book, executor } = await scene(t);
   executor.onLaunch = (order) => {
@@ -167,7 +213,7 @@ t.test(
     executor.exists(order.key);
     t.equal(await removeRunLeftovers(room, 0), 1);
     t.same(executor.removed, [order.key]);
-  t.match(events, [{ type: 'leftover', reason: 'orphaned' }]);
+    t.match(events, [{ type: 'leftover', key: order.key, reason: 'orphaned' }]);
   },
 );
 
@@ -178,5 +224,4 @@ t.test('invariant 6: on an emptied volume nothing is taken for a leftover', asyn
   await volume.removeTree(volume.layout.identity);
   t.equal(await removeRunLeftovers(room, 0), 0);
   t.same(executor.removed, []);
-  t.match(events, [{ type: 'leftover', reason: 'orphaned' }]);
 });
