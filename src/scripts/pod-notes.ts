@@ -1,5 +1,6 @@
-import type { PodLine, Trouble } from '../executors/executor.ts';
+import type { PodLine } from '../executors/executor.ts';
 import type { ScriptKey } from '../protocol/ticket.ts';
+import type { Refusal } from './launch-trial.ts';
 import type { ScriptRoom } from './script-room.ts';
 
 /** Puts what happens around a script into its journal; never fails: what cannot be written is told as trouble. */
@@ -17,7 +18,7 @@ export class PodNotes {
   }
 
   /** What is in the way, once for each code. */
-  async tell(trouble: Partial<Pick<Trouble, 'code' | 'says'>> | undefined): Promise<void> {
+  async tell(trouble: Refusal | undefined): Promise<void> {
     if (trouble?.says !== undefined) await this.add({ text: trouble.says, mark: `trouble-${trouble.code}` });
   }
 

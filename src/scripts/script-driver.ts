@@ -11,7 +11,8 @@ import { PodNotes } from './pod-notes.ts';
 import { LaunchTrial, type Refusal } from './launch-trial.ts';
 import { cookieOf, type ScriptRoom } from './script-room.ts';
 import { claimForAgent, readClaim } from './started-claim.ts';
-import { findAuthenticEnd, keepStrays, settledOutcome } from './settle.ts';
+import { keepStrays, settledOutcome } from './settle.ts';
+import { SilentEnd } from './silent-end.ts';
 import type { Asked } from './ticket-record.ts';
 import { Wakeup } from './wakeup.ts';
 
