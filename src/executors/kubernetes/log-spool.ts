@@ -84,6 +84,11 @@ export class LogSpool {
     return new SpoolWitness(this, this.#segments);
   }
 
+  /** Ends appending, so that no file is held open; it can be read as before. */
+  async seal(): Promise<void> {
+    await this.#closeFile();
+  }
+
   /** Ends appending and removes the files; who is reading reads to the end of his call. */
   async remove(): Promise<void> {
     await this.#closeFile();

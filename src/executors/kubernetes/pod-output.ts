@@ -51,7 +51,9 @@ export class PodOutput {
         options.observe(event);
       },
     });
-    void this.#follow.done.then((end) => {
+    void this.#follow.done.then(async (end) => {
+      // What was appended can be read all the same.
+      await spool.seal().catch(() => undefined);
       this.#end = end;
       options.changed();
     });

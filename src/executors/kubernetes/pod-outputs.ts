@@ -7,6 +7,8 @@ type Common = Pick<PodOutputOptions, 'connection' | 'folder' | 'spoolBytes' | 'o
 export interface PodOutputsOptions extends Common {
   readonly isOver: (key: ScriptKey) => boolean;
   readonly changed: (key: ScriptKey) => void;
+  /** Logs that are kept although they were read to their end. @default 64 */
+  readonly maxComplete?: number;
 }
 
 /** The output of one pod, from the moment when somebody wanted it. */
@@ -58,6 +60,7 @@ export class PodOutputs {
     const opening = this.#open(key, before?.opening);
     const entry: Entry = { podUid, opening, output: undefined, hasFailed: false };
     this.#entries.set(key, entry);
+    void this.#dropOldest();
     entry.output = await opening;
     entry.hasFailed = entry.output === undefined;
     if (entry.hasFailed) this.#options.changed(key);
@@ -74,11 +77,19 @@ export class PodOutputs {
     await Promise.all([...this.#entries.values()].map(async ({ opening }) => (await opening)?.close()));
   }
 
+  /** Never fails: what cannot be removed stays until the agent ends. */
+  async #dropOldest(): Promise<void> {
+    const { maxComplete = 64 } = this.#options;
+    const complete = [...this.#entries].filter(([, { output }]) => output?.isComplete);
+    for (const [key] of complete.slice(0, Math.max(0, complete.length - maxComplete)))
+      await this.remove(key).catch(() => undefined);
+  }
+
   async #open(
     key: ScriptKey,
     before: Promise<PodOutput | undefined> | undefined,
   ): Promise<PodOutput | undefined> {
-    const { isOver, changed, ...common } = this.#options;
+    const { isOver, changed, maxComplete: _, ...common } = this.#options;
     try {
       await (await before)?.close();
       const told = { isOver: () => isOver(key), changed: () => changed(key) };

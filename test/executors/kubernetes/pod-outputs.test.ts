@@ -1,5 +1,5 @@
 /** The logs of pods on local disk: what of them can be read, and when the volume has to do. */
-import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { test } from 'tap';
 import type { ApiEvent } from '../../../src/executors/kubernetes/api-call.ts';
@@ -19,7 +19,7 @@ interface Setting {
   told: number;
 }
 
-async function setting(t: Test): Promise<Setting> {
+async function setting(t: Test, more: { maxComplete?: number } = {}): Promise<Setting> {
   const cluster = await MadeCluster.start(t);
   cluster.makePod();
   cluster.runs();
@@ -30,6 +30,7 @@ async function setting(t: Test): Promise<Setting> {
     observe: (event) => events.push(event),
     isOver: () => cluster.log.isOver,
     changed: () => (all.told += 1),
+    ...more,
   });
   const all = { cluster, outputs, folder, events, told: 0 };
   t.teardown(() => outputs.close());
@@ -41,6 +42,17 @@ function later(t: Test, ms: number): void {
   const now = performance.now.bind(performance);
   performance.now = () => now() + ms;
   t.teardown(() => (performance.now = now));
+}
+
+/** What this process holds open. */
+function openFiles(): string[] {
+  return readdirSync('/proc/self/fd').flatMap((fd) => {
+    try {
+      return [readlinkSync(`/proc/self/fd/${fd}`)];
+    } catch {
+      return [];
+    }
+  });
 }
 
 async function text(output: PodOutput | undefined): Promise<string | undefined> {
@@ -168,6 +180,20 @@ test('the log of a pod that took the place of another is read from its beginning
   t.equal(outputs.of(key), second);
   t.equal(outputs.isReading(key), true);
   await eventually(async () => (await text(second)) === 'of the second\n');
+});
+
+test('logs that were read to their end hold no file open, and the oldest go when there are too many', async (t) => {
+  const { cluster, outputs, folder } = await setting(t, { maxComplete: 0 });
+  cluster.log.write(['one']);
+  const output = await outputs.open(key, 'uid-1');
+  cluster.log.isOver = true;
+  output?.wake();
+  await eventually(() => output?.isComplete === true);
+  t.equal(await text(output), 'one\n');
+  t.notOk(openFiles().some((path) => path.startsWith(folder)));
+  await outputs.open(orderOf('another').key, 'uid-2');
+  await eventually(() => outputs.of(key) === undefined);
+  t.same(readdirSync(folder), [orderOf('another').key]);
 });
 
 test('remove() ends the follow and takes the files; a script that has none is no error', async (t) => {
