@@ -19,7 +19,7 @@ export interface OutageTrial {
 /** What an agent may take for an answer on a machine that is busy with an outage; usually it is some milliseconds. */
 const ANSWER_MS = 5000;
 /** Some 15 seconds of a script. */
-const LINES_OF_OUTAGE = 500;
+const LINES_OF_OUTAGE = 700;
 
 /**
  * Holds a running script through an outage of some 15 seconds: its journal byte for byte, its outcome, what is started

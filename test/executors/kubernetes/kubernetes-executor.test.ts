@@ -103,6 +103,21 @@ test('while the API server is away everything is alive and may be over, and noth
   await eventually(async () => !('maybeOver' in (await executor.look(key, claim))));
 });
 
+test('a kubelet that is away makes its script doubtful, although the API server is well and says that it runs', async (t) => {
+  const { cluster, executor } = await runningPod(t);
+  watched(executor);
+  await eventually(() => cluster.log.readers.size === 1);
+  cluster.before = (name, exchange) => {
+    if (name === 'get pods/log') exchange.text(502, 'dial tcp 10.0.0.2:10250: connect: connection refused');
+    return name === 'get pods/log';
+  };
+  cluster.log.disturb((reader) => reader.reset());
+  await eventually(async () => 'maybeOver' in (await executor.look(key, claim)));
+  t.same(await executor.look(key, claim), maybeOver);
+  cluster.before = () => false;
+  await eventually(async () => !('maybeOver' in (await executor.look(key, claim))));
+});
+
 test('look() tells what keeps a pod from running', async (t) => {
   const { cluster, executor } = await runningPod(t);
   const message = '0/2 nodes are available: 2 Insufficient cpu.';
