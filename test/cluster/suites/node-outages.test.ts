@@ -60,8 +60,11 @@ t.test(
     const script = await steady(t, 'unseen', {});
     const mend = await ground.cluster.outage.kubeletKilled(NODE);
     t.teardown(mend);
+    const stoppedAt = performance.now();
     script.stop();
     const { outcome } = await script.finished;
+    const seconds = (performance.now() - stoppedAt) / 1000;
+    t.ok(seconds < 45, `told after ${seconds} s, before the cluster calls the node lost`);
     t.match(outcome, { code: 'SCRIPT_FAILED', exitCode: STEADY_EXIT_CODE });
     t.ok(script.told.equals(script.written));
     t.equal((await agent.call('DELETE', '/v1/scripts/unseen')).status, 204);
