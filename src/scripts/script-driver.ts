@@ -13,21 +13,16 @@ import { cookieOf, type ScriptRoom } from './script-room.ts';
 import { claimForAgent, readClaim } from './started-claim.ts';
 import { keepStrays, settledOutcome } from './settle.ts';
 import { SilentEnd } from './silent-end.ts';
+import { stopTimesFor } from './stop-times.ts';
 import type { Asked } from './ticket-record.ts';
 import { Wakeup } from './wakeup.ts';
 
-/** What a step found: go on at once, wait for news, or nothing is left to do. */
-type Step = 'again' | 'wait' | 'over';
+/** What a step found: go on at once, wait for news, nothing is left to do, or it failed and is tried again. */
+type Step = 'again' | 'wait' | 'over' | 'failed';
 type RunnerClaim = StartedClaim & { by: 'runner' };
 
-/** A runner that was told to stop gets this much more than the grace of its script. */
-const STOP_MARGIN_MS = 5000;
-/**
- * That of a pod: its kubelet ends it by force some seconds after the grace, and no deletion is quicker than the kubelet
- * hears of it. After an outage of the API server it may hear nothing for a minute and more.
- */
-const POD_STOP_MARGIN_MS = 120_000;
 const LINE_POLL_MS = 500;
+const FAILED_PAUSE_MS = 500;
 
 /**
  * Brings one script from its publication to its outcome.
@@ -90,6 +85,8 @@ export class ScriptDriver {
       const step = await this.#tried();
       if (step === 'over') return;
       if (step === 'wait') await this.#wakeup.sleep(this.#waitMs(), this.#closed);
+      // Not to be cut short by news, which the next attempt would make itself.
+      if (step === 'failed') await new Wakeup().sleep(FAILED_PAUSE_MS, this.#closed);
     }
   }
 
@@ -99,7 +96,7 @@ export class ScriptDriver {
     } catch (error) {
       // Also a bug here must not leave the script without anybody who looks after it.
       this.#room.observe({ type: 'trouble', key: this.asked.key, step: this.#state, error });
-      return 'wait';
+      return 'failed';
     }
   }
 
@@ -176,13 +173,11 @@ export class ScriptDriver {
 
   async #whileRunning(claim: RunnerClaim): Promise<Step> {
     const { executor } = this.#room;
-    const { key, graceMs, deadlineMs } = this.asked;
+    const { key } = this.asked;
     this.#claim = claim;
     this.#enter('running');
     this.#watch(claim);
-    const marginMs = executor.kind === 'kubernetes' ? POD_STOP_MARGIN_MS : STOP_MARGIN_MS;
-    const stopMs = graceMs + this.#room.limits.drainMs + marginMs;
-    const lastMs = Date.parse(claim.at) + deadlineMs + stopMs + STOP_MARGIN_MS;
+    const { stopMs, lastMs } = stopTimesFor(this.#room, this.asked, claim.at);
     let killAtMs = lastMs;
     let askVolumeAtMs = 0;
     let stopSent = false;

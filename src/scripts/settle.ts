@@ -34,25 +34,26 @@ export async function settledOutcome(room: ScriptRoom, asked: Asked, run: EndedR
   return end ? outcomeFrom(end.record, around) : lostOutcome(room, asked, run);
 }
 
-/** Looks for an authentic end record in all three places. */
+/** Looks for an authentic end record in all three places; `isLive` where the runner's stdout has it, and all before it. */
 export async function findAuthenticEnd(
   room: ScriptRoom,
   asked: Asked,
   claim: StartedClaim,
-): Promise<FoundEnd | undefined> {
+): Promise<(FoundEnd & { readonly isLive: boolean }) | undefined> {
   const key = journalKeyOf(room, asked.key);
   const workspace = room.volume.layout.workspace(asked.key);
   const live = await room.executor.witness(asked.key, claim);
   try {
     const seen = live && (await findEnd(live, key));
-    if (seen) return seen;
+    if (seen) return { ...seen, isLive: true };
   } finally {
     await live?.close();
   }
   const onVolume = await findEnd(new VolumeWitness(room.volume, workspace.journal), key);
-  if (onVolume) return onVolume;
-  const result = await room.volume.read(workspace.result, MAX_RESULT_BYTES);
-  return result && endInResult(result, key);
+  if (onVolume) return { ...onVolume, isLive: false };
+  const bytes = await room.volume.read(workspace.result, MAX_RESULT_BYTES);
+  const inResult = bytes && endInResult(bytes, key);
+  return inResult && { ...inResult, isLive: false };
 }
 
 /** Keeps what came out of the runner and is no frame: the last words of a runner that crashed. */

@@ -30,6 +30,8 @@ export class SilentEnd {
   ): Promise<boolean> {
     const end = await findAuthenticEnd(this.#room, this.#asked, claim);
     if (end === undefined) return false;
+    // The lines that the volume lacks are on their way, and would be told as lost.
+    if (!end.isLive && end.record.framesNotOnVolume > 0) return false;
     if (end.record.stoppedBy !== 'signal' || cancelled || trouble) return true;
     const nowMs = this.#room.now().getTime();
     this.#stoppedSinceMs ??= nowMs;

@@ -36,8 +36,8 @@ export class MadeExecutor implements Executor {
   }
 
   /** The runner takes its claim. */
-  claims(order: RunOrder): void {
-    const claim: StartedClaim = {
+  claims(order: RunOrder): StartedClaim & { by: 'runner' } {
+    const claim: StartedClaim & { by: 'runner' } = {
       by: 'runner',
       pid: 1,
       startTicks: '1',
@@ -48,6 +48,7 @@ export class MadeExecutor implements Executor {
     };
     writeFileSync(new WorkspaceLayout(order.workspace).started, JSON.stringify(claim), { flag: 'wx' });
     this.#watches.get(order.key)?.changed();
+    return claim;
   }
 
   /** The runner writes a line and its end record, and is gone. */

@@ -1,10 +1,12 @@
 /** What stands in the way of a runner, or happens to its pod, and what becomes of the script then. */
+import { writeFileSync } from 'node:fs';
 import t from 'tap';
 import type { Trouble } from '../../src/executors/executor.ts';
 import { Fault } from '../../src/protocol/fault.ts';
 import { scriptKeyFor } from '../../src/protocol/ticket.ts';
 import { runOrderFor } from '../../src/scripts/run-order.ts';
 import { SilentEnd } from '../../src/scripts/silent-end.ts';
+import { stopTimesFor } from '../../src/scripts/stop-times.ts';
 import { readClaim } from '../../src/scripts/started-claim.ts';
 import { publishWorkspace } from '../../src/staging/workspace.ts';
 import { LaunchTrial } from '../../src/scripts/launch-trial.ts';
@@ -13,6 +15,7 @@ import { removeRunLeftovers } from '../../src/scripts/run-leftovers.ts';
 import { publishScript } from '../../src/scripts/script-start.ts';
 import { findOrCreateEpoch } from '../../src/mount/epoch.ts';
 import { eventually } from '../harness/eventually.ts';
+import { endSegment, framesOf, stdout } from '../harness/made-journal.ts';
 import { finished, key1, request, scene, sceneOn, statusOf, t1, ticketOf } from './script-scene.ts';
 
 const unschedulable: Trouble = {
@@ -164,6 +167,44 @@ t.test('SilentEnd believes a runner that somebody stopped when nobody said in ti
   t.equal(await end.isBelieved(claim, nobody), true);
 });
 
+t.test(
+  'an end record on the volume is not believed while lines that only the log has are on their way',
+  async (t) => {
+    const { room, executor } = await scene(t);
+    const { asked } = await publishScript(room, { key: key1, server: 'server', ticket: t1, request });
+    await publishWorkspace(room.volume, asked.staging, key1);
+    const order = runOrderFor(room, asked);
+    const key = Buffer.from(order.journalKey, 'base64');
+    const claim = executor.claims(order);
+    const silent = new SilentEnd(room, asked);
+    const around = { cancelled: false, trouble: undefined };
+    t.equal(await silent.isBelieved(claim, around), false, 'there is none');
+    const end = endSegment({ lines: 2, exitCode: 0, framesNotOnVolume: 1 });
+    const [first, second] = framesOf(key, [[stdout('one\n')], [end]]);
+    writeFileSync(room.volume.layout.workspace(key1).journal, second ?? '');
+    t.equal(await silent.isBelieved(claim, around), false, 'a line is missing');
+    executor.says(key1, Buffer.concat([first ?? Buffer.alloc(0), second ?? Buffer.alloc(0)]));
+    t.equal(await silent.isBelieved(claim, around), true, 'the log has all');
+  },
+);
+
+t.test('a runner that somebody stopped is believed when the cluster had time to say who', async (t) => {
+  let offsetMs = 0;
+  const made = await scene(t);
+  const { room, executor } = sceneOn(made.volume, { now: () => new Date(Date.now() + offsetMs) });
+  const { asked } = await publishScript(room, { key: key1, server: 'server', ticket: t1, request });
+  await publishWorkspace(room.volume, asked.staging, key1);
+  const order = runOrderFor(room, asked);
+  const claim = executor.claims(order);
+  executor.records(order, { stoppedBy: 'signal', exitCode: 143 });
+  const silent = new SilentEnd(room, asked);
+  t.equal(await silent.isBelieved(claim, { cancelled: false, trouble: undefined }), false);
+  t.equal(await silent.isBelieved(claim, { cancelled: false, trouble: evicted }), true, 'who is known');
+  t.equal(await silent.isBelieved(claim, { cancelled: true, trouble: undefined }), true, 'it was the agent');
+  offsetMs = 60_000;
+  t.equal(await silent.isBelieved(claim, { cancelled: false, trouble: undefined }), true);
+});
+
 t.test('a pod that will not come back is settled without waiting for its end', async (t) => {
   const { book, executor } = await scene(t);
   executor.onLaunch = (order) => {
@@ -224,4 +265,15 @@ t.test('invariant 6: on an emptied volume nothing is taken for a leftover', asyn
   await volume.removeTree(volume.layout.identity);
   t.equal(await removeRunLeftovers(room, 0), 0);
   t.same(executor.removed, []);
+});
+
+t.test('a runner in a pod gets more time to stop: a kubelet has to hear of it first', async (t) => {
+  const { room, executor } = await scene(t);
+  const { asked } = await publishScript(room, { key: key1, server: 'server', ticket: t1, request });
+  const at = new Date(0).toISOString();
+  const here = stopTimesFor(room, asked, at);
+  executor.kind = 'kubernetes';
+  const inPod = stopTimesFor(room, asked, at);
+  t.ok(inPod.stopMs > here.stopMs);
+  t.ok(here.lastMs >= asked.deadlineMs + here.stopMs, 'nobody is stopped before the deadline');
 });
