@@ -51,6 +51,11 @@ export function orderInPod(order: RunOrder): RunOrder {
   return { ...order, workspace: POD_PATHS.workspace, epochFile };
 }
 
+/** @throws {Fault} CLUSTER_POD_REFUSED when the order is larger than a Secret can be. */
+export function assertFits(order: RunOrder): void {
+  bytesOf(order);
+}
+
 function bytesOf(order: RunOrder): Buffer {
   const bytes = Buffer.from(JSON.stringify(orderInPod(order)));
   if (bytes.length <= MAX_ORDER_BYTES) return bytes;

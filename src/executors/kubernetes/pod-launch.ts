@@ -6,7 +6,7 @@ import type { ScriptKey } from '../../protocol/ticket.ts';
 import { pathFor, type ApiCaller } from './api-call.ts';
 import { ApiRefusal, isPassing } from './api-error.ts';
 import { refusalFor } from './creation-refusal.ts';
-import { orderSecretFor, orderSecretNameOf } from './order-secret.ts';
+import { assertFits, orderSecretFor, orderSecretNameOf } from './order-secret.ts';
 import { missingPermissions, PERMISSIONS, type Permission } from './permissions.ts';
 import { notNow, type PodCalls } from './pod-calls.ts';
 import { GROUP_LABEL, podNameFor } from './pod-names.ts';
@@ -60,6 +60,7 @@ export class PodLaunch {
    */
   async launch(order: RunOrder, wishes: PodWishes | undefined): Promise<Pod> {
     const { connection, setup } = this.#options;
+    assertFits(order);
     const owner = await this.#ownerOf();
     const suffix = randomBytes(4).toString('hex');
     const pod = podFor(

@@ -181,7 +181,7 @@ test('launch() refuses an order that no Secret can hold', async (t) => {
     code: 'CLUSTER_POD_REFUSED',
     message: /at most 1048576/,
   });
-  t.equal(cluster.secrets.size, 0);
+  t.same([cluster.pods.all.size, cluster.secrets.size], [0, 0], 'nothing was made');
 });
 
 test('the owner of the pods is looked up once, and again after it was not found', async (t) => {
