@@ -7,12 +7,15 @@ import { agentGroundFor, type AgentGround } from './agent-ground.ts';
 import { holdThroughOutage } from './outage-trial.ts';
 import { put, STEADY_EXIT_CODE, SteadyScript } from './steady-script.ts';
 
+const NODE_LABEL = 'kubernetes.io/hostname';
+
 let ground: AgentGround;
 let agent: AgentProcess;
 
 t.before(async () => {
   ground = await agentGroundFor(t);
-  agent = await ground.agent();
+  const nodeSelector = { [NODE_LABEL]: ground.cluster.nodes };
+  agent = await ground.agent(['--pod-policy', JSON.stringify({ nodeSelector })]);
 });
 t.afterEach((t) => {
   if (!t.passing()) t.comment(agent.log.slice(-100).join('\n'));
@@ -97,3 +100,14 @@ t.test(
     t.equal((await ground.names('pods')).join(' ').includes('ls-never'), false);
   },
 );
+
+t.test('the controllers and the kubelets have noticed that the API server is back', async (t) => {
+  // Each of them pauses longer and longer between its attempts; a suite that comes next would wait for them.
+  await ground.kubectl('delete', 'serviceaccount', 'default');
+  const isMadeAnew = async () => (await ground.kubectl('get', 'serviceaccounts')).includes('default');
+  await eventually(isMadeAnew, 180_000);
+  for (const node of ground.cluster.nodes) {
+    await put(agent, `after-${node}`, { body: 'true', pod: { nodeSelector: { [NODE_LABEL]: node } } });
+    t.match((await agent.follow(`after-${node}`)).status.outcome, { code: 'SUCCEEDED' });
+  }
+});
