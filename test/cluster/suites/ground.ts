@@ -9,6 +9,7 @@ import { projectImages } from '../project-images.ts';
 /** A user that no image knows by name; the agent and its pods have it. */
 export const USER = 10001;
 export const CLAIM = 'volume';
+const CONTROLLERS_MS = 180_000;
 
 /** A namespace of a test: it enforces pod security, and has a claim that pods on both nodes may write. */
 export interface Ground {
@@ -30,10 +31,14 @@ export async function groundFor(t: { teardown: (work: () => Promise<void>) => vo
   const kubectl = async (...args: readonly string[]): Promise<string> =>
     cluster.kubectl([...args, '--namespace', namespace]);
   t.teardown(async () => {
-    await cluster.kubectl(['delete', 'namespace', namespace, '--wait=false']);
-    await cluster.kubectl(['delete', 'persistentvolume', `${namespace}-${CLAIM}`, '--wait=false']);
+    const gone = ['--wait=false', '--ignore-not-found'];
+    await cluster.kubectl(['delete', 'namespace', namespace, ...gone]);
+    await cluster.kubectl(['delete', 'persistentvolume', `${namespace}-${CLAIM}`, ...gone]);
   });
-  await eventually(async () => (await kubectl('get', 'serviceaccounts')).includes('default'));
+  // Controllers may pause for a minute after an outage of the API server, which another suite made.
+  const hasAccount = async (): Promise<boolean> =>
+    (await kubectl('get', 'serviceaccounts')).includes('default');
+  await eventually(hasAccount, CONTROLLERS_MS);
   const folder = await cluster.sharedClaim(namespace, CLAIM);
   return {
     ...{ cluster, namespace, folder, kubectl },
