@@ -126,7 +126,8 @@ export class ScriptDriver {
     if (seen.presence === 'none') return this.#launch();
     if (seen.presence === 'gone') {
       await keepStrays(this.#room, this.asked, undefined);
-      return this.#prevent(seen.trouble ?? { code: 'RUNNER_NOT_STARTED' });
+      const { exitCode, signal } = seen;
+      return this.#prevent(seen.trouble ?? { code: 'RUNNER_NOT_STARTED', evidence: { exitCode, signal } });
     }
     // Of an agent before this one, perhaps.
     if (this.#state !== 'launched') this.#watch(undefined);

@@ -36,6 +36,6 @@ export async function sharedClaim(namespace: string, name: string): Promise<stri
     },
   );
   const bound = ['wait', '--for=jsonpath={.status.phase}=Bound', `pvc/${name}`];
-  await kubectl([...bound, '--namespace', namespace, '--timeout=180s']);
+  await kubectl([...bound, '--namespace', namespace, '--timeout=150s']);
   return folder;
 }

@@ -40,6 +40,9 @@ const CONTAINER_ENDS: Readonly<Record<string, (script: ContainerFacts, facts: Po
 };
 const ORDINARY = new Set(['', 'Completed', 'Error']);
 const SIGKILL_EXIT = 137;
+/** tini's first and only words where it cannot start the runner. Source: tini 0.19, src/tini.c, spawn_process. */
+const NO_RUNNER = /^\[FATAL tini \(\d+\)\] exec \S+ failed: /;
+const NO_RUNNER_EXITS: readonly (number | undefined)[] = [126, 127];
 
 /** Says why a pod ended, or its container; undefined where the container ended by itself. */
 export function endOf(pod: PodCase): Finding | undefined {
@@ -102,6 +105,7 @@ function containerEnd(facts: PodFacts): Finding | undefined {
   const { reason, message, exitCode, restarts } = script;
   const known = Object.hasOwn(CONTAINER_ENDS, reason) ? CONTAINER_ENDS[reason] : undefined;
   if (known) return known(script, facts);
+  if (NO_RUNNER_EXITS.includes(exitCode) && NO_RUNNER.test(message)) return notStarted(script, facts);
   if (!ORDINARY.has(reason)) {
     const end = `the container of the script ended with exit code ${exitCode ?? 'unknown'} for a reason that the agent does not know`;
     return { code: 'CLUSTER_POD_FAILED', says: `${end}, ${reason}${quoted(message)}` };

@@ -55,9 +55,9 @@ const AGENTS: readonly Agents[] = [
       'image-without-glibc': {
         pod: { image: BUSYBOX },
         code: 'CLUSTER_CONTAINER_REFUSED',
-        says: /^node node-[ab] could not start the container of the script \(exit code 128\): .*no such file/,
-        raw: /"reason":"StartError"/,
-        told: /^Failed: Error: failed to create containerd task/m,
+        says: /could not start the container of the script \(exit code 127\): .*\/longshore\/bin\/node failed: No such/,
+        raw: /"exitCode":127/,
+        told: /^\[FATAL tini \(\d+\)\] exec \/longshore\/bin\/node failed: No such file or directory/m,
       },
     },
   },

@@ -255,6 +255,25 @@ export const ENDED_STATUSES: Readonly<Record<string, made.StatusCase>> = {
     ],
     exitCode: 128,
   },
+  'an image whose C library is another than that of the runner': {
+    pod: ended(
+      container({
+        terminated: {
+          exitCode: 127,
+          reason: 'Error',
+          message: '[FATAL tini (7)] exec /longshore/bin/node failed: No such file or directory\n',
+          startedAt: made.STARTED,
+          finishedAt: made.ENDED,
+        },
+      }),
+    ),
+    view: [
+      'ended',
+      'CLUSTER_CONTAINER_REFUSED',
+      'node node-a could not start the container of the script (exit code 127): [FATAL tini (7)] exec /longshore/bin/node failed: No such file or directory',
+    ],
+    exitCode: 127,
+  },
   'an init container that was killed for memory': {
     pod: podWith({
       phase: 'Failed',
