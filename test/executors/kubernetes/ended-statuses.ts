@@ -257,7 +257,7 @@ export const ENDED_STATUSES: Readonly<Record<string, made.StatusCase>> = {
   },
   'an image whose C library is another than that of the runner': {
     pod: ended(
-      container({
+      container('script', {
         terminated: {
           exitCode: 127,
           reason: 'Error',
