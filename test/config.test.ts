@@ -138,10 +138,10 @@ t.test('every key takes its bounds and refuses what is beyond them', async (t) =
     t.ok(says.length > 10 && flag.startsWith('--') && /^LONGSHORE_[A-Z_]+$/.test(environment), flag);
     const [, minimum, maximum] = /^an integer from (\d+) to (\d+)$/.exec(rule) ?? [];
     if (minimum === undefined || maximum === undefined) continue;
-    t.ok(
-      Number(initial) >= Number(minimum) && Number(initial) <= Number(maximum),
-      `${flag} has a good default`,
-    );
+    // A default in words depends on where the agent runs.
+    const isNumber = /^\d+$/.test(initial);
+    if (isNumber) t.ok(Number(initial) >= Number(minimum) && Number(initial) <= Number(maximum), flag);
+    else t.match(initial, /^[a-z]+ /, `${flag} says what it is without`);
     for (const value of [Number(minimum) - 1, Number(maximum) + 1]) {
       t.ok(
         problemsOf(['--volume', '/v', `${flag}=${value}`]).some((text) => text.startsWith(`${flag}: `)),
