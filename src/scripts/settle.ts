@@ -26,8 +26,12 @@ const MAX_RESULT_BYTES = 1024 * 1024;
  * Without an authentic record it is never a success (invariant 4), and what is left of its processes is ended first.
  */
 export async function settledOutcome(room: ScriptRoom, asked: Asked, run: EndedRun): Promise<Outcome> {
-  const end = await findAuthenticEnd(room, asked, run.claim);
-  if (end === undefined) await room.executor.clear(asked.key, run.claim, cookieOf(room, asked.key));
+  let end = await findAuthenticEnd(room, asked, run.claim);
+  if (end === undefined) {
+    await room.executor.clear(asked.key, run.claim, cookieOf(room, asked.key));
+    // A runner that was believed to be lost, and lived, writes it while it is ended.
+    end = await findAuthenticEnd(room, asked, run.claim);
+  }
   await keepStrays(room, asked, run.claim);
   const inPod = room.executor.kind === 'kubernetes';
   const around = { cancelled: run.cancelled, trouble: run.trouble, inPod };

@@ -216,6 +216,23 @@ t.test('a pod that will not come back is settled without waiting for its end', a
   t.same(executor.cleared, [key1], 'and nothing of it is left running where that can be seen to');
 });
 
+t.test('a runner that was given up and lives may still say how its script ended', async (t) => {
+  const { book, executor } = await scene(t);
+  executor.onLaunch = (order) => {
+    executor.claims(order);
+    executor.troubles.set(order.key, { ...evicted, code: 'CLUSTER_POD_DELETED' });
+    executor.clear = async (key) => {
+      executor.records(order, { exitCode: 0, stoppedBy: 'signal' });
+      executor.vanishes(key);
+      return Promise.resolve();
+    };
+  };
+  await book.start('server', t1, request);
+  const { outcome, journal } = await finished(book);
+  t.match(outcome, { code: 'CLUSTER_POD_DELETED', exitCode: 0 });
+  t.ok(journal.lines.some(({ text }) => text === 'hello'));
+});
+
 t.test('what is told of a pod comes into the journal once, however often it is told', async (t) => {
   const { room, book } = await scene(t);
   await publishScript(room, { key: key1, server: 'server', ticket: t1, request });

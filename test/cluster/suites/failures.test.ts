@@ -132,7 +132,7 @@ t.test('somebody deletes the pod: CLUSTER_POD_DELETED, although its script ends 
     raw: new RegExp(`"pod":"${podOf('deleted')}"`),
     told: /^somebody deleted the pod/m,
   });
-  t.equal(outcome.exitCode, null, 'what its handler left with is no success');
+  t.equal(outcome.exitCode, 0, 'what its handler left with is told, and is no success');
   t.same(textsOf(lines, 'stdout'), ['ready', 'bye']);
 });
 
