@@ -53,8 +53,8 @@ export const FAILURES = {
   CLUSTER_ACCOUNT_MISSING: { category: 'cluster', status: null, exit: 71, retry: 'operator', says: 'the service account of the pod does not exist, so nothing ran' },
   CLUSTER_QUOTA: { category: 'cluster', status: null, exit: 75, retry: 'later', says: 'a quota or limit of the namespace left no room for the pod in time, so nothing ran' },
   CLUSTER_POD_REFUSED: { category: 'cluster', status: null, exit: 71, retry: 'operator', says: 'the cluster refused the pod of the script, so nothing ran' },
-  CLUSTER_FORBIDDEN: { category: 'cluster', status: null, exit: 77, retry: 'operator', says: 'the agent lacks a right in the cluster' },
-  CLUSTER_UNREACHABLE: { category: 'cluster', status: null, exit: 69, retry: 'later', says: 'the API server of the cluster did not answer' },
+  CLUSTER_FORBIDDEN: { category: 'cluster', status: 503, exit: 77, retry: 'operator', says: 'the agent lacks a right in the cluster' },
+  CLUSTER_UNREACHABLE: { category: 'cluster', status: 503, exit: 69, retry: 'later', says: 'the API server of the cluster did not answer' },
 
   PACKAGE_NAME_INVALID: { category: 'staging', status: 400, exit: 64, retry: 'never', says: 'a package id, version or file name breaks the rules for names' },
   PACKAGE_UNKNOWN: { category: 'staging', status: 404, exit: 66, retry: 'never', says: 'the agent does not have this package' },

@@ -119,12 +119,12 @@ export class KubernetesExecutor implements Executor {
 
   async look(key: ScriptKey, claim: StartedClaim | undefined): Promise<Sighting> {
     const pod = this.#pods.pod(key);
-    if (pod) return this.#sighting(key, pod);
+    if (pod) return this.#sighting(key, pod, claim);
     if (claim?.by !== 'runner') return { presence: 'none' };
     if (this.#pods.isDoubtful || this.#isReading(key, undefined)) return DOUBTFUL;
     const found = await this.#found(key);
     if (found === 'not told') return DOUBTFUL;
-    if (found) return this.#sighting(key, found);
+    if (found) return this.#sighting(key, found, claim);
     this.#watches.drop(key);
     return { presence: 'gone', exitCode: null, signal: null, trouble: this.#pods.whyGone(key) };
   }
@@ -195,13 +195,15 @@ export class KubernetesExecutor implements Executor {
     }
   }
 
-  #sighting(key: ScriptKey, pod: Pod): Sighting {
+  #sighting(key: ScriptKey, pod: Pod, claim: StartedClaim | undefined): Sighting {
     const view = this.#pods.view(key, pod);
     if (view.state !== 'ended') {
       const output = this.#outputs.of(key);
       // Where a kubelet is away, the API server is well and goes on saying what it was told last.
       const isDoubtful = this.#pods.isDoubtful || output?.hasEnded === true || output?.isAway === true;
-      const { trouble } = view;
+      // Where its runner has claimed, a status without it is an old one: nothing that it says is final.
+      const isOld = view.state === 'pending' && claim?.by === 'runner';
+      const trouble = isOld ? undefined : view.trouble;
       return { presence: 'alive', ...(trouble && { trouble }), ...(isDoubtful && { maybeOver: true }) };
     }
     if (this.#isReading(key, pod)) return DOUBTFUL;

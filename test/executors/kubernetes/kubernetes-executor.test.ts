@@ -65,6 +65,16 @@ test('look() sees a pod that was launched at once, although the watch is late', 
   t.same(cluster.lookups(), []);
 });
 
+test('a claim outranks an old status: what kept the pod from running is not told of a script that runs', async (t) => {
+  const cluster = await MadeCluster.start(t);
+  const executor = await cluster.agent();
+  cluster.makePod();
+  const refused = [{ type: 'PodScheduled', status: 'False', reason: 'Unschedulable', message: 'no node' }];
+  cluster.pods.patch(`ls-${key}`, { status: { phase: 'Pending', conditions: refused } });
+  await eventually(async () => 'trouble' in (await executor.look(key, undefined)));
+  t.same(await executor.look(key, claim), { presence: 'alive' });
+});
+
 test('a claim without a pod is asked of the API server itself before it is called gone', async (t) => {
   const { cluster, executor } = await runningPod(t);
   const other = orderOf('never').key;
