@@ -76,7 +76,8 @@ export async function runScript(order: RunOrder, host: RunnerHost): Promise<RunE
   const key = Buffer.from(order.journalKey, 'base64');
   const journal = new FrameWriter({ key, maxBytes: order.journalMaxBytes, write });
   const checked = Promise.all([verified, claim.durable]);
-  const end = await new ScriptCourse({ order, journal, checked, ...host }).run();
+  const course = { order, journal, checked, ...host, stdout: pacedBy(stdout, volume) };
+  const end = await new ScriptCourse(course).run();
   givenUp.abort();
 
   journal.flush();
@@ -94,6 +95,23 @@ export async function runScript(order: RunOrder, host: RunnerHost): Promise<RunE
     ]);
   }
   return (await stdout.end(endFrame, STDOUT_DEADLINE_MS)) ? 'recorded' : 'unrecorded';
+}
+
+/** A log of a pod is rotated, and what it loses the volume must have: then the slower of the two sets the pace. */
+function pacedBy(stdout: StdoutWitness, volume: VolumeJournal): StdoutWitness {
+  // What is written into a file stays there.
+  if (stdout.path !== null) return stdout;
+  return {
+    path: null,
+    get isCongested(): boolean {
+      return stdout.isCongested || volume.isCongested;
+    },
+    write: (frame) => stdout.write(frame),
+    drained: async () => {
+      await Promise.all([stdout.drained(), volume.drained()]);
+    },
+    end: (frame, deadlineMs) => stdout.end(frame, deadlineMs),
+  };
 }
 
 function endRecord(

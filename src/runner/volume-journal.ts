@@ -1,6 +1,13 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { monotonicMs } from './clock.ts';
 import type { VolumeFiles } from './volume-files.ts';
 
 const MAX_QUEUE_BYTES = 8 * 1024 * 1024;
+/** With so much in the queue, who writes faster than the volume takes should wait. */
+const CONGESTED_BYTES = MAX_QUEUE_BYTES / 2;
+/** A volume that took nothing for so long is not waited for. */
+const PATIENCE_MS = 5000;
+const CONGESTION_POLL_MS = 20;
 /** IOV_MAX of Linux: so many buffers one writev(2) takes. */
 const MAX_BATCH_FRAMES = 1024;
 /** Between two batches: each costs a network file system several round trips. */
@@ -12,28 +19,44 @@ const RETRY_MS = 500;
 /**
  * The second witness: the journal as a file of the volume, immune to the rotation of container logs.
  *
- * It never makes the script wait. Frames queue up to 8 MiB; what finds no room there is dropped and counted, since
- * the first witness has it. A batch that fails is written again at the same place, so that a volume that was full or
+ * A volume that hangs never makes the script wait. Frames queue up to 8 MiB; what finds no room there is dropped and
+ * counted, since the first witness has it. Where that one forgets, as the log of a pod does, `isCongested` tells when
+ * the script should wait for a volume that is only slow. A batch that fails is written again at the same place, so that a volume that was full or
  * away for a while ends up with a whole file. At an offset there are never other bytes than these, so a call that
  * returns after its deadline does no harm.
  */
 export class VolumeJournal {
   readonly #files: VolumeFiles;
   readonly #path: string;
+  readonly #patienceMs: number;
   readonly #queue: Buffer[] = [];
   #queuedBytes = 0;
   #position = 0;
   #written = 0;
   #dropped = 0;
+  /** When the volume took something, or was first asked to. */
+  #progressAt = 0;
   #pump: Promise<void> | undefined;
   #isEnding = false;
   #wake = (): void => undefined;
   /** It pauses after a success; a volume that failed is not asked more often for being behind. */
   #canHurry = false;
 
-  constructor(files: VolumeFiles, path: string) {
+  constructor(files: VolumeFiles, path: string, patienceMs = PATIENCE_MS) {
     this.#files = files;
     this.#path = path;
+    this.#patienceMs = patienceMs;
+  }
+
+  /** Much waits for a volume that goes on taking it. */
+  get isCongested(): boolean {
+    const isSlow = this.#queuedBytes > CONGESTED_BYTES && !this.#isEnding;
+    return isSlow && monotonicMs() - this.#progressAt < this.#patienceMs;
+  }
+
+  /** Settles when it is not congested any more, at the latest when the volume has taken nothing for a while. */
+  async drained(): Promise<void> {
+    while (this.isCongested) await delay(CONGESTION_POLL_MS);
   }
 
   append(frame: Buffer): void {
@@ -41,6 +64,7 @@ export class VolumeJournal {
       this.#dropped += 1;
       return;
     }
+    if (this.#queue.length === 0) this.#progressAt = monotonicMs();
     this.#queue.push(frame);
     this.#queuedBytes += frame.length;
     if (this.#canHurry && this.#queuedBytes > HURRY_BYTES) this.#wake();
@@ -94,6 +118,7 @@ export class VolumeJournal {
     this.#queuedBytes -= bytes;
     this.#position += bytes;
     this.#written += batch.length;
+    this.#progressAt = monotonicMs();
     return true;
   }
 

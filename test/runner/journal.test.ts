@@ -334,6 +334,32 @@ test('VolumeJournal', async (t) => {
     t.equal(files.writes, 2);
   });
 
+  t.test(
+    'asks writers to wait while the volume is slow, and nobody to wait for one that takes nothing',
+    async (t) => {
+      const { path, files } = made(t);
+      const journal = new VolumeJournal(files, path, 300);
+      const frame = Buffer.alloc(1024 * 1024, 'x');
+      files.hangs = Promise.withResolvers<undefined>();
+      for (let index = 0; index < 4; index += 1) journal.append(frame);
+      t.equal(journal.isCongested, false, 'there is room');
+      journal.append(frame);
+      t.equal(journal.isCongested, true);
+      const drained = journal.drained();
+      files.hangs.resolve(undefined);
+      files.hangs = undefined;
+      await drained;
+      t.equal(await journal.settle(), 0, 'nothing was dropped');
+      const stuck = new VolumeJournal(files, `${path}-2`, 300);
+      files.refuses = true;
+      for (let index = 0; index < 6; index += 1) stuck.append(frame);
+      t.equal(stuck.isCongested, true);
+      await stuck.drained();
+      t.equal(stuck.isCongested, false, 'its patience is over');
+      t.equal(await stuck.settle(), 6);
+    },
+  );
+
   t.test('a volume that was full for a while ends up with a whole file', async (t) => {
     const { path, files, journal } = made(t);
     files.refuses = true;
