@@ -216,6 +216,8 @@ export class ScriptDriver {
     if (seen.presence === 'alive' && !trouble?.final) {
       if (!(await this.#silentEnd.isBelieved(claim, { cancelled, trouble }))) return undefined;
     }
+    if (seen.presence === 'gone' && !trouble && (await this.#silentEnd.isUnexplained(claim, cancelled)))
+      return undefined;
     return this.#settle(await settledOutcome(this.#room, this.asked, { claim, cancelled, trouble }));
   }
 

@@ -1,4 +1,5 @@
 import type { Trouble } from '../executors/executor.ts';
+import type { EndRecord } from '../protocol/end-record.ts';
 import type { StartedClaim } from '../protocol/run-order.ts';
 import type { ScriptRoom } from './script-room.ts';
 import { findAuthenticEnd } from './settle.ts';
@@ -32,9 +33,20 @@ export class SilentEnd {
     if (end === undefined) return false;
     // The lines that the volume lacks are on their way, and would be told as lost.
     if (!end.isLive && end.record.framesNotOnVolume > 0) return false;
-    if (end.record.stoppedBy !== 'signal' || cancelled || trouble) return true;
+    return trouble !== undefined || !this.#mayBeExplained(end.record, cancelled);
+  }
+
+  /** Whether a runner that is gone was stopped by somebody, and the cluster still has time to say by whom. */
+  async isUnexplained(claim: StartedClaim & { by: 'runner' }, cancelled: boolean): Promise<boolean> {
+    if (this.#room.executor.kind === 'local') return false;
+    const end = await findAuthenticEnd(this.#room, this.#asked, claim);
+    return end !== undefined && this.#mayBeExplained(end.record, cancelled);
+  }
+
+  #mayBeExplained({ stoppedBy }: EndRecord, cancelled: boolean): boolean {
+    if (stoppedBy !== 'signal' || cancelled) return false;
     const nowMs = this.#room.now().getTime();
     this.#stoppedSinceMs ??= nowMs;
-    return nowMs - this.#stoppedSinceMs >= WHO_STOPPED_MS;
+    return nowMs - this.#stoppedSinceMs < WHO_STOPPED_MS;
   }
 }

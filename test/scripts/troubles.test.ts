@@ -205,6 +205,23 @@ t.test('a runner that somebody stopped is believed when the cluster had time to 
   t.equal(await silent.isBelieved(claim, { cancelled: false, trouble: undefined }), true);
 });
 
+t.test(
+  'a stopped runner that is gone from its pod is told with the reason that comes a moment later',
+  async (t) => {
+    const { book, executor } = await scene(t);
+    executor.kind = 'kubernetes';
+    executor.onLaunch = (order) => {
+      executor.claims(order);
+      executor.ends(order, { stoppedBy: 'signal', exitCode: 143 });
+    };
+    await book.start('server', t1, request);
+    await eventually(async () => (await statusOf(book)).journal.lines.some(({ text }) => text === 'hello'));
+    t.equal((await statusOf(book)).outcome, null);
+    executor.troubles.set(key1, evicted);
+    t.equal((await finished(book)).outcome?.code, 'CLUSTER_EVICTED');
+  },
+);
+
 t.test('a pod that will not come back is settled without waiting for its end', async (t) => {
   const { book, executor } = await scene(t);
   executor.onLaunch = (order) => {
