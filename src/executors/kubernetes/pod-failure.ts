@@ -69,7 +69,8 @@ function endedView(known: PodCase): PodView {
   const { script } = known.facts;
   const seen = script && isExitCodeTrue(script) ? script : undefined;
   const end = { exitCode: seen?.exitCode ?? null, signal: signalName(seen?.signal) };
-  const finding = endOf(known);
+  // A runner that was told to go leaves with 0, and then the kubelet writes no reason into the status.
+  const finding = endOf(known) ?? departureIn(known);
   return finding
     ? {
         state: 'ended',

@@ -105,6 +105,19 @@ test('viewOf() believes a failed mount until a later step went well', async (t) 
   t.equal(troubleOf(viewOf(pod, [pull, mount], NOW)), undefined);
 });
 
+test('viewOf() takes the reason of an end from the events, where the runner left with 0 and the status says nothing', async (t) => {
+  const pod = podWith({ phase: 'Succeeded', containerStatuses: [terminated(0, 'Completed')] });
+  const told = eventOf(
+    'Evicted',
+    'Pod ephemeral local storage usage exceeds the total limit of containers 10Mi. ',
+  );
+  t.match(troubleOf(viewOf(pod, [told], NOW)), {
+    code: 'CLUSTER_EVICTED',
+    says: /^the node evicted the pod: .* 10Mi$/,
+  });
+  t.equal(troubleOf(viewOf(pod, [], NOW)), undefined);
+});
+
 test('viewOf() hears no event of an earlier pod of the name', async (t) => {
   const pod = podWith(
     { phase: 'Pending', containerStatuses: [waiting('ContainerCreating')] },
