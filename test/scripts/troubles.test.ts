@@ -7,7 +7,6 @@ import { scriptKeyFor } from '../../src/protocol/ticket.ts';
 import { runOrderFor } from '../../src/scripts/run-order.ts';
 import { SilentEnd } from '../../src/scripts/silent-end.ts';
 import { stopTimesFor } from '../../src/scripts/stop-times.ts';
-import { readClaim } from '../../src/scripts/started-claim.ts';
 import { publishWorkspace } from '../../src/staging/workspace.ts';
 import { LaunchTrial } from '../../src/scripts/launch-trial.ts';
 import { PodNotes } from '../../src/scripts/pod-notes.ts';
@@ -153,9 +152,7 @@ t.test('SilentEnd believes a runner that somebody stopped when nobody said in ti
   const { asked } = await publishScript(room, { key: key1, server: 'server', ticket: t1, request });
   await publishWorkspace(room.volume, asked.staging, key1);
   const order = runOrderFor(room, asked);
-  executor.claims(order);
-  const claim = await readClaim(room.volume, key1);
-  if (typeof claim !== 'object' || claim.by !== 'runner') throw new TypeError('there is no claim');
+  const claim = executor.claims(order);
   const end = new SilentEnd(room, asked);
   const nobody = { cancelled: false, trouble: undefined };
   t.equal(await end.isBelieved(claim, nobody), false, 'there is no record');
@@ -187,23 +184,6 @@ t.test(
     t.equal(await silent.isBelieved(claim, around), true, 'the log has all');
   },
 );
-
-t.test('a runner that somebody stopped is believed when the cluster had time to say who', async (t) => {
-  let offsetMs = 0;
-  const made = await scene(t);
-  const { room, executor } = sceneOn(made.volume, { now: () => new Date(Date.now() + offsetMs) });
-  const { asked } = await publishScript(room, { key: key1, server: 'server', ticket: t1, request });
-  await publishWorkspace(room.volume, asked.staging, key1);
-  const order = runOrderFor(room, asked);
-  const claim = executor.claims(order);
-  executor.records(order, { stoppedBy: 'signal', exitCode: 143 });
-  const silent = new SilentEnd(room, asked);
-  t.equal(await silent.isBelieved(claim, { cancelled: false, trouble: undefined }), false);
-  t.equal(await silent.isBelieved(claim, { cancelled: false, trouble: evicted }), true, 'who is known');
-  t.equal(await silent.isBelieved(claim, { cancelled: true, trouble: undefined }), true, 'it was the agent');
-  offsetMs = 60_000;
-  t.equal(await silent.isBelieved(claim, { cancelled: false, trouble: undefined }), true);
-});
 
 t.test(
   'a stopped runner that is gone from its pod is told with the reason that comes a moment later',
