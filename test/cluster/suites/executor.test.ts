@@ -1,30 +1,22 @@
 /** The Kubernetes executor, held to the same page as every other one, on a real cluster. */
-import { chownSync, existsSync, readFileSync } from 'node:fs';
+import { chownSync } from 'node:fs';
 import type { Test } from 'tap';
 import { KubernetesExecutor } from '../../../src/executors/kubernetes/kubernetes-executor.ts';
-import { parseStartedClaim, type RunOrder } from '../../../src/protocol/run-order.ts';
-import { executorSuite, type ExecutorGround, type Published } from '../../contracts/executor.suite.ts';
+import type { RunOrder } from '../../../src/protocol/run-order.ts';
+import { countedScript, publishedFrom } from '../../contracts/counted-script.ts';
+import { executorSuite, type ExecutorGround } from '../../contracts/executor.suite.ts';
 import { temporaryFolder } from '../../harness/temporary-volume.ts';
-import { stageScriptIn, type StagedScript } from '../../runner/staged-script.ts';
+import { stageScriptIn } from '../../runner/staged-script.ts';
 import { projectImages } from '../project-images.ts';
 import { CLAIM, groundFor, own, USER } from './ground.ts';
 
 async function clusterGround(t: Test): Promise<ExecutorGround> {
   const ground = await groundFor(t);
   const volume = ground.subfolder('volume');
-  const publish = (
-    script: string,
-    changes?: Partial<RunOrder>,
-  ): Published & { readonly staged: StagedScript } => {
-    const staged = stageScriptIn(volume, `echo run >> ../out/artifacts/runs\n${script}`, changes);
+  const publish = (script: string, changes?: Partial<RunOrder>): ReturnType<typeof publishedFrom> => {
+    const staged = stageScriptIn(volume, countedScript(script), changes);
     own(volume);
-    const { order, key, places } = staged;
-    const read = (path: string): string => (existsSync(path) ? readFileSync(path, 'utf8') : '');
-    return {
-      ...{ staged, order, key },
-      claim: () => parseStartedClaim(read(places.started)),
-      runs: () => read(`${places.artifacts}/runs`).split('\n').length - 1,
-    };
+    return publishedFrom(staged);
   };
   return {
     publish,
