@@ -1,7 +1,7 @@
 /** The one function that makes a file appear (invariant 1). */
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import fc from 'fast-check';
-import { test } from 'tap';
+import { test, type Test } from 'tap';
 import type { Volume } from '../../src/mount/volume.ts';
 import {
   folderOf,
@@ -23,6 +23,18 @@ const bytes = Buffer.from('whole');
 async function madeLayout(volume: Volume): Promise<Volume> {
   for (const folder of volume.layout.folders) await volume.makeFolder(folder);
   return volume;
+}
+
+/** A volume whose first `operation` fails. */
+async function volumeThatFailsOnce(t: Test, operation: string, errno: 'EIO' | 'ENOSPC'): Promise<Volume> {
+  const folder = temporaryFolder(t);
+  await madeLayout(volumeAt(folder));
+  let armed = true;
+  return faultyVolume(folder, (met) => {
+    if (met !== operation || !armed) return undefined;
+    armed = false;
+    return { errno };
+  });
 }
 
 test('temporaryBeside() gives a fresh name in the same folder, which isTemporary() knows', async (t) => {
@@ -69,14 +81,7 @@ test('invariant 1: writeAtomic() replaces a file whole, and a reader never sees 
 
 test('invariant 1: writeAtomic() that fails at any step leaves the old file and no temporary one', async (t) => {
   for (const operation of ['create', 'write', 'fsync', 'close', 'rename']) {
-    const folder = temporaryFolder(t);
-    await madeLayout(volumeAt(folder));
-    let armed = true;
-    const volume = faultyVolume(folder, (met) => {
-      if (met !== operation || !armed) return undefined;
-      armed = false;
-      return { errno: 'ENOSPC' };
-    });
+    const volume = await volumeThatFailsOnce(t, operation, 'ENOSPC');
     const target = volume.layout.upload('target');
     writeFileSync(target, 'old');
     t.equal(await codeOf(writeAtomic(volume, target, bytes)), 'STORAGE_FULL', operation);
@@ -121,14 +126,7 @@ for (const [kind, make] of [
 
 test('writeOnce() that fails at any step leaves nothing, so that the next one can have the name', async (t) => {
   for (const operation of ['create', 'write', 'fsync', 'close', 'link']) {
-    const folder = temporaryFolder(t);
-    await madeLayout(volumeAt(folder));
-    let armed = true;
-    const volume = faultyVolume(folder, (met) => {
-      if (met !== operation || !armed) return undefined;
-      armed = false;
-      return { errno: 'EIO' };
-    });
+    const volume = await volumeThatFailsOnce(t, operation, 'EIO');
     const target = volume.layout.upload('target');
     t.equal(await codeOf(writeOnce(volume, target, bytes)), 'STORAGE_ERROR', operation);
     t.strictSame(readdirSync(volume.layout.uploads), [], operation);

@@ -69,6 +69,12 @@ export class PodGround {
     return this.podOf(pod);
   }
 
+  /** Ends what runs in the pod, as an agent cancels it. */
+  async expire({ name }: ScriptPod): Promise<void> {
+    const patch = JSON.stringify({ spec: { activeDeadlineSeconds: 1 } });
+    await this.#ground.kubectl('patch', 'pod', name, '--type=merge', '-p', patch);
+  }
+
   async logOf({ name, staged }: ScriptPod): Promise<Decoded> {
     return decode(Buffer.from(await this.#ground.kubectl('logs', name)), staged.key);
   }

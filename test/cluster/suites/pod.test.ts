@@ -139,14 +139,7 @@ test('the pod of a script', async (t) => {
       'trap "echo trapped; exit 9" TERM; echo ready; while :; do sleep 0.1; done',
     );
     await hasPrinted(pods, pod, 'ready');
-    await ground.kubectl(
-      'patch',
-      'pod',
-      pod.name,
-      '--type=merge',
-      '-p',
-      '{"spec":{"activeDeadlineSeconds":1}}',
-    );
+    await pods.expire(pod);
     const end = await pods.ended(pod);
     t.match(end.status, { phase: 'Failed', reason: 'DeadlineExceeded' });
     t.match((await pods.logOf(pod)).end, { exitCode: 9, stoppedBy: 'signal' });
@@ -160,14 +153,7 @@ test('the pod of a script', async (t) => {
         order: { graceMs: 1000 },
       });
       await hasPrinted(pods, pod, 'ready');
-      await ground.kubectl(
-        'patch',
-        'pod',
-        pod.name,
-        '--type=merge',
-        '-p',
-        '{"spec":{"activeDeadlineSeconds":1}}',
-      );
+      await pods.expire(pod);
       await pods.ended(pod);
       t.match((await pods.logOf(pod)).end, { exitCode: null, signal: 'SIGKILL', stoppedBy: 'signal' });
     },
