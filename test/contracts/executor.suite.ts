@@ -1,6 +1,7 @@
 import { test, type Test } from 'tap';
 import type { Executor, Sighting, Witness } from '../../src/executors/executor.ts';
 import type { RunOrder, StartedClaim } from '../../src/protocol/run-order.ts';
+import { eventually } from '../harness/eventually.ts';
 import { decode, must, streamOf, until, type Decoded } from '../runner/staged-script.ts';
 
 /** A workspace that is ready to be run, and what can be seen of its run from the volume. */
@@ -238,12 +239,12 @@ async function gone(
   { key }: RunOrder,
   claim: () => StartedClaim | undefined,
 ): Promise<Sighting> {
-  for (const last = Date.now() + GONE_MS; ;) {
-    const sighting = await executor.look(key, claim());
-    if (sighting.presence === 'gone') return sighting;
-    if (Date.now() > last) throw new Error(`not gone in time: ${sighting.presence}`);
-    await new Promise((next) => setTimeout(next, 20));
-  }
+  let sighting = await executor.look(key, claim());
+  await eventually(async () => {
+    sighting = await executor.look(key, claim());
+    return sighting.presence === 'gone';
+  }, GONE_MS);
+  return sighting;
 }
 
 /** Waits until the script has written `word` as a line. */
@@ -253,14 +254,12 @@ async function wrote(
   claim: StartedClaim | undefined,
   ...[key, word]: [key: Buffer, word: string]
 ): Promise<void> {
-  for (const last = Date.now() + GONE_MS; ;) {
+  await eventually(async () => {
     // A cluster tells of a pod that runs a moment after the pod itself has claimed.
     const witness = await executor.witness(order.key, claim);
     const found = witness && (await decoded(witness, key));
-    if (found?.pieces.some(({ bytes }) => String(bytes) === word)) return;
-    if (Date.now() > last) throw new Error(`${word} was not written in time`);
-    await new Promise((next) => setTimeout(next, 20));
-  }
+    return found?.pieces.some(({ bytes }) => String(bytes) === word) ?? false;
+  }, GONE_MS);
 }
 
 async function read(

@@ -157,25 +157,34 @@ test('ScriptProcess', async (t) => {
   });
 });
 
-test('PipeReader stops when it is held, goes on when released, and ends with its last writer', async (t) => {
+/** A pipe with its writer's end and a reader that gathers text. */
+function readFifo(t: Test): { writer: number; reader: PipeReader; text: () => string } {
   const fifo = `${temporaryFolder(t)}/fifo`;
   execFileSync('mkfifo', [fifo]);
   const fd = openSync(fifo, constants.O_RDONLY | constants.O_NONBLOCK);
   const writer = openSync(fifo, constants.O_WRONLY);
   let text = '';
-  const reader = new PipeReader(fd, (bytes) => (text += String(bytes)));
-  writeSync(writer, 'one');
-  await until('the first bytes', () => text === 'one');
-  reader.hold();
-  writeSync(writer, 'two');
-  await new Promise((next) => setTimeout(next, 30));
-  t.equal(text, 'one');
-  reader.release();
-  reader.release();
-  await until('the other bytes', () => text === 'onetwo');
-  closeSync(writer);
-  await reader.ended;
-  t.equal(text, 'onetwo');
+  return { writer, reader: new PipeReader(fd, (bytes) => (text += String(bytes))), text: () => text };
+}
+
+test('PipeReader stops when it is held, goes on when released, and ends with its last writer', async (t) => {
+  const [held, free] = [readFifo(t), readFifo(t)];
+  writeSync(held.writer, 'one');
+  await until('the first bytes', () => held.text() === 'one');
+  held.reader.hold();
+  writeSync(held.writer, 'two');
+  // Both pipes are asked in one poll, so a reader that were not held would have its bytes before this one.
+  writeSync(free.writer, 'later');
+  await until('the bytes of a reader beside it', () => free.text() === 'later');
+  t.equal(held.text(), 'one');
+  held.reader.release();
+  held.reader.release();
+  await until('the other bytes', () => held.text() === 'onetwo');
+  for (const { writer, reader } of [held, free]) {
+    closeSync(writer);
+    await reader.ended;
+  }
+  t.equal(held.text(), 'onetwo');
 });
 
 test('ScriptOutput passes bytes on masked and in lines, and closes with what it has', async (t) => {

@@ -5,7 +5,7 @@ import { performance } from 'node:perf_hooks';
 import { test } from 'tap';
 import type { Volume } from '../../src/mount/volume.ts';
 import { lockFilesOn } from '../../src/staging/lock-files.ts';
-import { VolumeLocks, type LockOptions } from '../../src/staging/lock.ts';
+import { VolumeLocks, type HeldLock, type LockOptions } from '../../src/staging/lock.ts';
 import { eventually } from '../harness/eventually.ts';
 import { faultyVolume } from '../harness/faulty-volume.ts';
 import { codeOf } from '../harness/stores.ts';
@@ -70,14 +70,12 @@ test('of many agents that see one dead lock, exactly one takes it over, and hold
   let holders = 0;
   const held = await Promise.all(
     all.map(async ({ locks }) => {
-      for (;;) {
-        const mine = await locks.holdLock('sweep');
-        if (mine) holders += 1;
-        if (mine) return mine;
-        // Long enough for a second one to come in by mistake.
-        if (performance.now() - from > 2 * options.staleMs) return undefined;
-        await new Promise((resolve) => setTimeout(resolve, 20));
-      }
+      let mine: HeldLock | undefined;
+      // Long enough for a second one to come in by mistake.
+      const isOver = (): boolean => performance.now() - from > 2 * options.staleMs;
+      await eventually(async () => (mine = await locks.holdLock('sweep')) !== undefined || isOver());
+      if (mine) holders += 1;
+      return mine;
     }),
   );
   t.equal(holders, 1);
@@ -93,10 +91,10 @@ test('lockIsLive() is true once a refresh was seen, and a live lock is never tak
   t.equal(await sure(other).locks.lockIsLive('none'), false);
   t.equal(await sure(other).locks.lockIsLive('sweep'), false, 'one look tells nothing');
   const until = performance.now() + options.staleMs + options.updateMs;
-  while (performance.now() < until) {
+  await eventually(async () => {
     t.equal(await sure(other).locks.holdLock('sweep'), undefined);
-    await new Promise((resolve) => setTimeout(resolve, 200));
-  }
+    return performance.now() > until;
+  });
   t.equal(await sure(other).locks.lockIsLive('sweep'), true);
   t.notOk(held.signal.aborted);
   await held.release();

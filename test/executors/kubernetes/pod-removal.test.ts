@@ -185,8 +185,10 @@ test('remove() of a pod that another agent has removed returns when this one has
   const { cluster, executor } = await setting(t);
   cluster.pods.isQuiet = true;
   cluster.pods.remove(podName);
-  setTimeout(() => cluster.pods.catchUp(), 150);
-  await executor.remove(key);
+  const removed = executor.remove(key);
+  await eventually(() => deletions(cluster).length === 1);
+  cluster.pods.catchUp();
+  await removed;
   t.same(await executor.look(key, undefined), { presence: 'none' });
 });
 
