@@ -67,8 +67,9 @@ test('parseMountInfo() gives back every mount point that the kernel escapes, wha
 test('parseMountInfo() never throws', async (t) => {
   fc.assert(fc.property(fc.string(), (text) => Array.isArray(parseMountInfo(text))));
   fc.assert(
-    fc.property(fc.array(fc.constantFrom('1', '-', '/', '/a', 'rw', '', '\\', '\\040', ',', 'a=b')), (words) =>
-      Array.isArray(parseMountInfo(words.join(' '))),
+    fc.property(
+      fc.array(fc.constantFrom('1', '-', '/', '/a', 'rw', '', '\\', '\\040', ',', 'a=b')),
+      (words) => Array.isArray(parseMountInfo(words.join(' '))),
     ),
   );
 });
