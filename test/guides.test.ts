@@ -1,9 +1,8 @@
 /** The commands of the guides and of the README run as they are printed, and say what is printed below them. */
-import { spawn } from 'node:child_process';
-import { chmodSync, globSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
-import { delimiter, dirname, join, resolve } from 'node:path';
+import { globSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import { test } from 'tap';
+import { blocksOf, freePort, pathWithLongshore, shell } from './harness/guide-page.ts';
 import { temporaryFolder } from './harness/temporary-volume.ts';
 
 /** Commands, and the lines that the page shows below them; `…` in a line stands for anything. */
@@ -12,68 +11,15 @@ interface Step {
   readonly shows: readonly string[];
 }
 
-type Teardown = { teardown: (work: () => void) => void };
-
-const DEADLINE_MS = 120_000;
-
 /** Reads the blocks of a page: ```sh is run, ```text is what the block before it prints, others are for the eye. */
 function stepsOf(page: string): Step[] {
   const steps: Step[] = [];
-  for (const [, language, body = ''] of readFileSync(page, 'utf8').matchAll(/^```(\w*)\n(.*?)^```$/gms)) {
+  for (const { language, body } of blocksOf(page)) {
     if (language === 'sh') steps.push({ commands: body, shows: [] });
     const last = steps.at(-1);
     if (language === 'text' && last) steps[steps.length - 1] = { ...last, shows: body.trimEnd().split('\n') };
   }
   return steps;
-}
-
-/** Puts a command `longshore` on a PATH, which is what the guides ask of their reader. */
-function pathWithLongshore(folder: string): string {
-  mkdirSync(folder);
-  const [node, program] = [process.execPath, resolve('.build/cli.js')];
-  const file = join(folder, 'longshore');
-  writeFileSync(file, `#!/bin/sh\nexec env UV_THREADPOOL_SIZE=64 "${node}" "${program}" "$@"\n`);
-  chmodSync(file, 0o755);
-  return [folder, dirname(node), process.env['PATH'] ?? ''].join(delimiter);
-}
-
-async function freePort(): Promise<string> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await new Promise((listening) => server.once('listening', listening));
-  // An address of TCP is an object.
-  const { port } = server.address() as AddressInfo;
-  await new Promise((closed) => server.close(closed));
-  return String(port);
-}
-
-/** Runs a shell to its end, in a group of its own; what it leaves running is ended with the test. */
-async function shell(
-  t: Teardown,
-  commands: string,
-  options: { cwd: string; env: Record<string, string>; flags?: readonly string[] },
-): Promise<{ code: number | null; output: string }> {
-  const { cwd, env, flags = ['-euo', 'pipefail'] } = options;
-  const child = spawn('bash', [...flags, '-c', commands], {
-    cwd,
-    env: { HOME: cwd, LANG: 'C.UTF-8', ...env },
-    detached: true,
-    stdio: ['ignore', 'pipe', 'pipe'],
-    timeout: DEADLINE_MS,
-  });
-  t.teardown(() => endGroup(child.pid));
-  let output = '';
-  for (const stream of [child.stdout, child.stderr])
-    stream.setEncoding('utf8').on('data', (text: string) => (output += text));
-  const code = await new Promise<number | null>((ended) => child.once('exit', ended));
-  return { code, output };
-}
-
-function endGroup(pid: number | undefined): void {
-  try {
-    if (pid !== undefined) process.kill(-pid, 'SIGKILL');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
-  }
 }
 
 /** The lines of `shows` that `output` does not have, in their order, whatever stands between them. */

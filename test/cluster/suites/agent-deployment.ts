@@ -1,35 +1,41 @@
-import { randomBytes } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
 import type { ScriptStatus } from '../../../src/protocol/script-status.ts';
 import { eventually } from '../../harness/eventually.ts';
+import { blocksOf, freePort, pathWithLongshore, shell } from '../../harness/guide-page.ts';
+import { temporaryFolder } from '../../harness/temporary-volume.ts';
+import { places } from '../places.ts';
 import { projectImages } from '../project-images.ts';
-import { CLAIM, USER, type Ground } from './ground.ts';
+import type { Ground } from './ground.ts';
+
+type Teardown = { teardown: (work: () => void) => void };
 
 const NAME = 'longshore';
-const TOKEN = 'the-token-of-the-test-server-0123456789';
+const GUIDE = 'docs/guides/kubernetes.md';
 
-/** The Role as docs/reference/rbac.md gives it: what a reader copies must do. */
-export function documentedRole(): string {
-  const page = readFileSync('docs/reference/rbac.md', 'utf8');
-  return /```yaml\n([^`]+)```/.exec(page)?.[1] ?? '';
-}
-
-/** Agents as the guide deploys them, in a namespace that enforces pod security. */
+/** Agents as the guide deploys them: with its files, by its commands, in a namespace that enforces pod security. */
 export class AgentDeployment {
   readonly #ground: Ground;
+  readonly #folder: string;
 
-  private constructor(ground: Ground) {
+  private constructor(ground: Ground, folder: string) {
     this.#ground = ground;
+    this.#folder = folder;
   }
 
-  static async start(ground: Ground, replicas: number): Promise<AgentDeployment> {
-    const { cluster, namespace } = ground;
-    ground.subfolder('volume');
-    await cluster.kubectl(['apply', '-f', '-', '--namespace', namespace], documentedRole());
-    await cluster.apply(...accountOf(namespace), secretOf(namespace), deploymentOf(namespace, replicas));
-    const deployment = new AgentDeployment(ground);
-    await ground.kubectl('rollout', 'status', `deployment/${NAME}`, '--timeout=120s');
+  /** `ground` has a claim of the name that the guide uses. */
+  static async start(t: Teardown, ground: Ground): Promise<AgentDeployment> {
+    const folder = temporaryFolder(t, 'longshore-guide');
+    writeFileSync(join(folder, 'role.yaml'), codeOf('docs/reference/rbac.md', 'yaml'));
+    writeFileSync(join(folder, 'longshore.yaml'), withBuiltImages(codeOf(GUIDE, 'yaml')));
+    const deployment = new AgentDeployment(ground, folder);
+    await deployment.#run(t, codeOf(GUIDE, 'bash'));
     return deployment;
+  }
+
+  /** Runs a script by the commands of the guide, and returns what they print. */
+  async firstScript(t: Teardown): Promise<string> {
+    return this.#run(t, codeOf(GUIDE, 'bash', 1));
   }
 
   /** Addresses of the agents that are ready. */
@@ -53,7 +59,7 @@ export class AgentDeployment {
     const answer = await fetch(`http://${address}:8460${path}`, {
       method,
       headers: {
-        authorization: `Bearer ${TOKEN}`,
+        authorization: `Bearer ${this.#token}`,
         ...(body !== undefined && { 'content-type': 'application/json' }),
       },
       ...(body !== undefined && { body: JSON.stringify(body) }),
@@ -88,82 +94,40 @@ export class AgentDeployment {
   async killAll(): Promise<void> {
     await this.#ground.kubectl('delete', 'pods', '-l', `app=${NAME}`, '--force', '--grace-period=0');
   }
-}
 
-function accountOf(namespace: string): object[] {
-  const metadata = { name: NAME, namespace };
-  return [
-    { apiVersion: 'v1', kind: 'ServiceAccount', metadata },
-    {
-      apiVersion: 'rbac.authorization.k8s.io/v1',
-      kind: 'RoleBinding',
-      metadata,
-      roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'Role', name: NAME },
-      subjects: [{ kind: 'ServiceAccount', name: NAME, namespace }],
-    },
-  ];
-}
+  get #token(): string {
+    return readFileSync(join(this.#folder, 'tokens'), 'utf8').trim().replace(/^.*:/, '');
+  }
 
-function secretOf(namespace: string): object {
-  const stringData = { key: randomBytes(32).toString('base64'), tokens: `server:${TOKEN}\n` };
-  return { apiVersion: 'v1', kind: 'Secret', metadata: { name: NAME, namespace }, stringData };
-}
-
-function deploymentOf(namespace: string, replicas: number): object {
-  const labels = { app: NAME };
-  return {
-    apiVersion: 'apps/v1',
-    kind: 'Deployment',
-    metadata: { name: NAME, namespace },
-    spec: {
-      replicas,
-      selector: { matchLabels: labels },
-      template: { metadata: { labels }, spec: podSpec() },
-    },
-  };
-}
-
-function podSpec(): object {
-  const args = {
-    ...{ executor: 'kubernetes', claim: CLAIM, 'claim-folder': 'volume', 'pod-owner': NAME },
-    ...{ 'script-image': projectImages.script, 'runner-image': projectImages.runner },
-    ...{ 'image-pull-policy': 'Never', key: '/secrets/key', tokens: '/secrets/tokens' },
-  };
-  return {
-    serviceAccountName: NAME,
-    terminationGracePeriodSeconds: 15,
-    securityContext: {
-      runAsNonRoot: true,
-      runAsUser: USER,
-      runAsGroup: USER,
-      seccompProfile: { type: 'RuntimeDefault' },
-    },
-    containers: [
-      {
-        name: 'agent',
-        image: projectImages.agent,
-        imagePullPolicy: 'Never',
-        args: ['serve', ...Object.entries(args).map(([name, value]) => `--${name}=${value}`)],
-        readinessProbe: { httpGet: { path: '/readyz', port: 8460 }, periodSeconds: 1 },
-        livenessProbe: { httpGet: { path: '/livez', port: 8460 }, periodSeconds: 5 },
-        securityContext: {
-          allowPrivilegeEscalation: false,
-          readOnlyRootFilesystem: true,
-          capabilities: { drop: ['ALL'] },
-        },
-        volumeMounts: [
-          { name: 'volume', mountPath: '/volume', subPath: 'volume' },
-          { name: 'state', mountPath: '/state' },
-          { name: 'secrets', mountPath: '/secrets', readOnly: true },
-          { name: 'tmp', mountPath: '/tmp' },
-        ],
+  async #run(t: Teardown, commands: string): Promise<string> {
+    const { cluster, namespace } = this.#ground;
+    const path = pathWithLongshore(join(this.#folder, 'bin'));
+    const { code, output } = await shell(t, commands, {
+      cwd: this.#folder,
+      env: {
+        ...{ KUBECONFIG: cluster.kubeconfig, NAMESPACE: namespace, PORT: await freePort() },
+        PATH: [places.bin, path].join(delimiter),
       },
-    ],
-    volumes: [
-      { name: 'volume', persistentVolumeClaim: { claimName: CLAIM } },
-      { name: 'state', emptyDir: {} },
-      { name: 'secrets', secret: { secretName: NAME } },
-      { name: 'tmp', emptyDir: {} },
-    ],
-  };
+      deadlineMs: 180_000,
+    });
+    if (code !== 0) throw new Error(`the guide ended with ${code}:\n${output}`);
+    return output;
+  }
+}
+
+/** One of the blocks of a language on a page. */
+function codeOf(page: string, language: string, index = 0): string {
+  const block = blocksOf(page).filter((one) => one.language === language)[index];
+  if (block === undefined) throw new Error(`${page} has no block ${index} of ${language}`);
+  return block.body;
+}
+
+/** There is no registry: the nodes have the images under the names that were built. */
+function withBuiltImages(text: string): string {
+  return text.replace(
+    /registry\.example\.com\/longshore-(agent|script|runner):[\d.]+/g,
+    (_, name: string) =>
+      // The pattern has no other names.
+      projectImages[name as keyof typeof projectImages],
+  );
 }

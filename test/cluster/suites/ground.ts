@@ -23,7 +23,10 @@ export interface Ground {
 }
 
 /** Makes a ground and removes it with the test. */
-export async function groundFor(t: { teardown: (work: () => Promise<void>) => void }): Promise<Ground> {
+export async function groundFor(
+  t: { teardown: (work: () => Promise<void>) => void },
+  claim = CLAIM,
+): Promise<Ground> {
   const cluster = theCluster();
   const namespace = `ls-${randomBytes(4).toString('hex')}`;
   const labels = { 'pod-security.kubernetes.io/enforce': 'restricted' };
@@ -33,13 +36,13 @@ export async function groundFor(t: { teardown: (work: () => Promise<void>) => vo
   t.teardown(async () => {
     const gone = ['--wait=false', '--ignore-not-found'];
     await cluster.kubectl(['delete', 'namespace', namespace, ...gone]);
-    await cluster.kubectl(['delete', 'persistentvolume', `${namespace}-${CLAIM}`, ...gone]);
+    await cluster.kubectl(['delete', 'persistentvolume', `${namespace}-${claim}`, ...gone]);
   });
   // Controllers may pause for a minute after an outage of the API server, which another suite made.
   const hasAccount = async (): Promise<boolean> =>
     (await kubectl('get', 'serviceaccounts')).includes('default');
   await eventually(hasAccount, CONTROLLERS_MS);
-  const folder = await cluster.sharedClaim(namespace, CLAIM);
+  const folder = await cluster.sharedClaim(namespace, claim);
   return {
     ...{ cluster, namespace, folder, kubectl },
     subfolder: (name) => {

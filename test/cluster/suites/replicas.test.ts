@@ -1,4 +1,4 @@
-/** Two agents as a Deployment, with the rights of the documentation and no others. */
+/** Two agents, deployed and used by the guide's own files and commands, with the rights that it gives and no others. */
 import t from 'tap';
 import { PERMISSIONS } from '../../../src/executors/kubernetes/permissions.ts';
 import { eventually } from '../../harness/eventually.ts';
@@ -9,8 +9,8 @@ let ground: Ground;
 let agents: AgentDeployment;
 
 t.before(async () => {
-  ground = await groundFor(t);
-  agents = await AgentDeployment.start(ground, 2);
+  ground = await groundFor(t, 'longshore');
+  agents = await AgentDeployment.start(t, ground);
 });
 
 const bash = (body: string, more: object = {}): object => ({ language: 'bash', body, ...more });
@@ -45,6 +45,10 @@ t.test('the service account has every right that the page names, and kubectl agr
   ]) {
     t.equal(await canI(verb, resource), 'no', `${verb} ${resource}`);
   }
+});
+
+t.test('the first script of the guide prints the name of its pod', async (t) => {
+  t.match(await agents.firstScript(t), /^ls-/m);
 });
 
 t.test('any agent answers for any ticket, and a ticket that both got at once runs once', async (t) => {
