@@ -21,7 +21,7 @@ import { Wakeup } from './wakeup.ts';
 type Step = 'again' | 'wait' | 'over' | 'failed';
 type RunnerClaim = StartedClaim & { by: 'runner' };
 
-const LINE_POLL_MS = 500;
+const POLL_MS = 500;
 const FAILED_PAUSE_MS = 500;
 
 /**
@@ -41,6 +41,7 @@ export class ScriptDriver {
   readonly #line: IsolationLine | undefined;
   readonly #wakeup = new Wakeup();
   readonly #closed: AbortSignal;
+  readonly #over = new AbortController();
   #isNew: boolean;
   #claim: StartedClaim | undefined;
   #state: ScriptState = 'published';
@@ -81,13 +82,14 @@ export class ScriptDriver {
 
   /** Runs until the script is settled or the agent closes; trouble is told and tried again, never thrown. */
   async drive(): Promise<void> {
-    while (!this.#closed.aborted) {
-      const step = await this.#tried();
-      if (step === 'over') return;
+    for (let step: Step = 'again'; step !== 'over' && !this.#closed.aborted;) {
+      step = await this.#tried();
       if (step === 'wait') await this.#wakeup.sleep(this.#waitMs(), this.#closed);
       // Not to be cut short by news, which the next attempt would make itself.
       if (step === 'failed') await new Wakeup().sleep(FAILED_PAUSE_MS, this.#closed);
     }
+    // An executor would watch until the script is completed.
+    this.#over.abort();
   }
 
   async #tried(): Promise<Step> {
@@ -111,8 +113,7 @@ export class ScriptDriver {
     const claim = await readClaim(this.#room.volume, key);
     if (claim === undefined) return this.#beforeStart();
     if (claim === 'unreadable') return this.#unreadable();
-    if (claim.by === 'agent') return this.#settlePrevented(claim);
-    return this.#whileRunning(claim);
+    return claim.by === 'agent' ? this.#settlePrevented(claim) : this.#whileRunning(claim);
   }
 
   async #beforeStart(): Promise<Step> {
@@ -123,18 +124,20 @@ export class ScriptDriver {
     if (!(await this.#hasTurn()))
       return this.#isolationOver() ? this.#prevent({ code: 'ISOLATION_TIMEOUT' }) : 'wait';
     const seen = await this.#room.executor.look(key, undefined);
-    if (seen.presence === 'none') return this.#launch();
     if (seen.presence === 'gone') {
       await keepStrays(this.#room, this.asked, undefined);
       const { exitCode, signal } = seen;
       return this.#prevent(seen.trouble ?? { code: 'RUNNER_NOT_STARTED', evidence: { exitCode, signal } });
     }
-    // Of an agent before this one, perhaps.
-    if (this.#state !== 'launched') this.#watch(undefined);
+    const trouble = seen.presence === 'alive' ? seen.trouble : undefined;
+    await this.#notes.tell(trouble);
+    const refusal = this.#trial.judge(trouble);
+    if (refusal) return this.#prevent(refusal);
+    // Also what is there is launched once: an agent that died, or was refused, may have left the half of it.
+    if (seen.presence === 'none' || !this.#trial.isLaunched)
+      return this.#trial.pauseMs > 0 ? 'wait' : this.#launch();
     this.#enter('launched');
-    await this.#notes.tell(seen.trouble);
-    const refusal = this.#trial.judge(seen.trouble);
-    return refusal ? this.#prevent(refusal) : 'wait';
+    return 'wait';
   }
 
   /** Gives the staged folder its name, which an agent that was killed may not have come to. */
@@ -166,9 +169,9 @@ export class ScriptDriver {
     // Watched from before the launch, so that the runner's first output cannot be missed.
     this.#watch(undefined);
     const refusal = await this.#trial.launch();
-    await this.#notes.tell(this.#trial.hindrance);
+    await this.#notes.tell(this.#trial.refusal);
     if (refusal) return this.#prevent(refusal);
-    this.#enter('launched');
+    if (this.#trial.isLaunched) this.#enter('launched');
     return 'wait';
   }
 
@@ -194,10 +197,8 @@ export class ScriptDriver {
         }
       }
       if (this.#nowMs() >= killAtMs) await executor.clear(key, claim, cookieOf(this.#room, key));
-      await this.#wakeup.sleep(
-        Math.max(1, Math.min(this.#room.limits.reconcileMs, killAtMs - this.#nowMs())),
-        this.#closed,
-      );
+      const leftMs = Math.max(1, killAtMs - this.#nowMs());
+      await this.#wakeup.sleep(Math.min(this.#room.limits.reconcileMs, leftMs), this.#closed);
       this.news.wake();
     }
     return 'over';
@@ -263,7 +264,7 @@ export class ScriptDriver {
     this.#room.executor.watch(this.asked.key, claim, {
       changed: () => this.#wakeup.wake(),
       says: (line) => void this.#notes.add(line),
-      signal: this.#closed,
+      signal: this.#over.signal,
     });
   }
 
@@ -287,9 +288,9 @@ export class ScriptDriver {
 
   #waitMs(): number {
     const { reconcileMs } = this.#room.limits;
-    return this.#state === 'waiting' || this.#state === 'launched'
-      ? Math.min(LINE_POLL_MS, reconcileMs)
-      : reconcileMs;
+    const { refusal, pauseMs } = this.#trial;
+    const isPolled = this.#state === 'waiting' || this.#state === 'launched' || refusal !== undefined;
+    return isPolled ? Math.min(POLL_MS, reconcileMs, pauseMs || Infinity) : reconcileMs;
   }
 
   #nowMs(): number {

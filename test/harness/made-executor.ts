@@ -92,6 +92,11 @@ export class MadeExecutor implements Executor {
     this.#watches.get(key)?.says?.(line);
   }
 
+  /** Somebody still wants to know what becomes of the script. */
+  isWatched(key: ScriptKey): boolean {
+    return this.#watches.get(key)?.signal.aborted === false;
+  }
+
   stop(key: ScriptKey): Promise<boolean> {
     this.stopped.push(key);
     return Promise.resolve(true);

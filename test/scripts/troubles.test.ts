@@ -8,6 +8,7 @@ import { runOrderFor } from '../../src/scripts/run-order.ts';
 import { SilentEnd } from '../../src/scripts/silent-end.ts';
 import { stopTimesFor } from '../../src/scripts/stop-times.ts';
 import { publishWorkspace } from '../../src/staging/workspace.ts';
+import { launchPauseMs } from '../../src/scripts/launch-pause.ts';
 import { LaunchTrial } from '../../src/scripts/launch-trial.ts';
 import { PodNotes } from '../../src/scripts/pod-notes.ts';
 import { removeRunLeftovers } from '../../src/scripts/run-leftovers.ts';
@@ -41,10 +42,15 @@ t.test(
 );
 
 t.test(
-  'a launch that may go well later is tried again until launchTimeoutMs, then its reason is told',
+  'a launch that may go well later is tried again until launchTimeoutMs, then its reason is told, and how often it was tried',
   async (t) => {
-    const { book, executor, events } = await scene(t);
-    executor.refuses = new Fault('CLUSTER_QUOTA', 'exceeded quota: q');
+    const made = await scene(t);
+    const limits = { ...made.room.limits, launchTimeoutMs: 2500 };
+    const { book, executor, events } = sceneOn(made.volume, { limits });
+    t.teardown(() => book.close());
+    executor.refuses = new Fault('CLUSTER_QUOTA', 'exceeded quota: q', {
+      detail: { evidence: { reason: 'Forbidden' } },
+    });
     await book.start('server', t1, request);
     const { outcome, journal } = await finished(book);
     t.match(outcome, { code: 'CLUSTER_QUOTA', says: /exceeded quota/ });
@@ -53,9 +59,70 @@ t.test(
       ['exceeded quota: q'],
       'who waits for it reads why, once',
     );
-    t.ok(events.filter((event) => event.type === 'trouble' && event.step === 'launch').length > 1);
+    const launches = events.filter((event) => event.type === 'trouble' && event.step === 'launch').length;
+    t.ok(launches === 2 || launches === 3, `${launches} launches in 2.5 s, with pauses of a second and more`);
+    t.same(outcome?.evidence, { reason: 'Forbidden', launches });
   },
 );
+
+t.test('a script is launched when its launch was taken, and not while it is refused', async (t) => {
+  const { book, executor, events } = await scene(t);
+  executor.refuses = new Fault('CLUSTER_QUOTA', 'exceeded quota: q');
+  await book.start('server', t1, request);
+  await eventually(() => events.some((event) => event.type === 'trouble' && event.step === 'launch'));
+  t.equal((await statusOf(book)).state, 'published');
+  await finished(book);
+  const states = events.flatMap((event) => (event.type === 'state' ? [event.state] : []));
+  t.same(states, ['finished']);
+});
+
+t.test('a pause between two launches does not keep a cancel waiting', async (t) => {
+  const made = await scene(t);
+  const limits = { ...made.room.limits, launchTimeoutMs: 3_600_000, reconcileMs: 3_600_000 };
+  const { book, executor, events } = sceneOn(made.volume, { limits });
+  t.teardown(() => book.close());
+  executor.refuses = new Fault('CLUSTER_QUOTA', 'exceeded quota: q');
+  await book.start('server', t1, request);
+  await eventually(() => events.some((event) => event.type === 'trouble' && event.step === 'launch'));
+  const began = performance.now();
+  await book.cancel('server', t1);
+  t.match((await finished(book)).outcome, { code: 'SCRIPT_CANCELLED', startedAt: null });
+  t.ok(performance.now() - began < 1000, 'the shortest pause is a second');
+});
+
+t.test('launchPauseMs() is 1 s at least, and at most 2 s that double up to 30 s', async (t) => {
+  const most = (launches: number): number => launchPauseMs(launches, 1);
+  t.same([1, 2, 3, 4, 5, 6, 1e9].map(most), [2000, 4000, 8000, 16_000, 30_000, 30_000, 30_000]);
+  t.same(
+    [1, 2, 1e9].map((launches) => launchPauseMs(launches, 0)),
+    [1000, 1000, 1000],
+  );
+});
+
+t.test(
+  'what an agent that died has launched is launched once more, which gives it what it may lack',
+  async (t) => {
+    const { book, executor } = await scene(t);
+    executor.exists(key1);
+    executor.troubles.set(key1, unschedulable);
+    executor.onLaunch = (order) => {
+      executor.claims(order);
+      executor.ends(order, { exitCode: 0 });
+    };
+    await book.start('server', t1, request);
+    t.match((await finished(book)).outcome, { code: 'SUCCEEDED' });
+    t.equal(executor.launched.length, 1);
+  },
+);
+
+t.test('invariant 13: nobody watches a script any more that is over, whether it began or not', async (t) => {
+  const { book, executor } = await scene(t);
+  await book.start('server', t1, request);
+  await eventually(() => executor.isWatched(key1));
+  await book.cancel('server', t1);
+  t.equal((await finished(book)).outcome?.code, 'SCRIPT_CANCELLED');
+  await eventually(() => !executor.isWatched(key1));
+});
 
 t.test('a quota that goes away in time costs nothing', async (t) => {
   const { book, executor } = await scene(t);
@@ -254,6 +321,30 @@ t.test('LaunchTrial gives up what is final at once, and anything else when its t
   offsetMs = room.limits.launchTimeoutMs + 1000;
   t.match(trial.judge(unschedulable), { code: 'CLUSTER_UNSCHEDULABLE' });
   t.match(new LaunchTrial(room, asked).judge(undefined), undefined, 'the clock of a new agent begins anew');
+});
+
+t.test('LaunchTrial never says that something is in the way that was only in the way before', async (t) => {
+  let offsetMs = 0;
+  const made = await scene(t);
+  const { room, executor } = sceneOn(made.volume, { now: () => new Date(Date.now() + offsetMs) });
+  const { asked } = await publishScript(room, { key: key1, server: 'server', ticket: t1, request });
+  const trial = new LaunchTrial(room, asked);
+  executor.refuses = new Fault('CLUSTER_QUOTA', 'exceeded quota: q');
+  t.equal(await trial.launch(), undefined);
+  t.match(trial, { isLaunched: false, refusal: { code: 'CLUSTER_QUOTA' } });
+  executor.refuses = undefined;
+  await trial.launch();
+  t.match(trial, { isLaunched: true, refusal: undefined });
+  offsetMs = room.limits.launchTimeoutMs + 1000;
+  t.same(trial.judge(undefined), { code: 'RUNNER_NOT_STARTED' }, 'the quota has let it through');
+  offsetMs = 0;
+  t.equal(trial.judge(unschedulable), undefined);
+  offsetMs = room.limits.launchTimeoutMs + 1000;
+  t.match(trial.judge(undefined), {
+    code: 'RUNNER_NOT_STARTED',
+    says: /^the runner could not be started in time.* before that: no node has 1000 processors$/,
+    evidence: { earlier: { code: 'CLUSTER_UNSCHEDULABLE', since: '1970-01-01T00:00:00.000Z' } },
+  });
 });
 
 t.test(
