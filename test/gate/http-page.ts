@@ -47,7 +47,8 @@ interface OpenApi {
 const INTRODUCTION = `# HTTP, version 1
 
 Bodies and answers are JSON, but for the bodies of uploads and artifacts. The agent gives this page as OpenAPI 3.1 too:
-\`GET /v1/openapi.json\`. [The first guide](../guides/first-script.md) drives every call with curl.
+\`GET /v1/openapi.json\`. [The first guide](../guides/first-script.md) takes a script through its life
+with curl.
 
 **Tokens.** Every call, but for those that say so, needs \`Authorization: Bearer TOKEN\` with a token of the
 [tokens file](configuration.md#the-tokens-file). A ticket belongs to the server whose token made it; for others it
@@ -152,7 +153,7 @@ function rowsOf(schema: Schema, prefix: string): string[][] {
       [
         `\`${path}${optional}\``,
         typeOf(member),
-        [member.description, deeper?.description].filter(Boolean).join('; '),
+        [...new Set([member.description, deeper?.description])].filter(Boolean).join('; '),
       ],
       ...(deeper?.properties ? rowsOf(deeper, `${path}${member.type === 'array' ? '[]' : ''}.`) : []),
     ];
