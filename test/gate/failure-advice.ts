@@ -18,6 +18,8 @@ export const FAILURE_ADVICE: Readonly<Record<FailureCode, string>> = {
     'Install bash where the runner runs and see that it is on the PATH of the agent. `evidence` has the error of the system. Nothing of the script ran.',
   STAGING_MISMATCH:
     'The journal names the first file that differs. Start again under a new ticket. If it happens again, somebody else writes into the volume or it gives back other bytes than it took: check the storage before you trust it.',
+  STAGING_DISK_FULL:
+    'The sentence names the folder and says what was missing: room on that disk, or `copyMaxBytes`. It is the disk of the machine or node that a script with `storage: copied` works on, not the volume. Make room or raise the limit, and start again under a new ticket. Nothing of the script ran.',
   WORKSPACE_LOST:
     'Somebody removed the workspace, or the volume was restored to an earlier state. Start again under a new ticket; if the script may have run halfway, `evidence` and the journal so far say how far.',
   RUNNER_LOST:
@@ -144,6 +146,8 @@ export const FAILURE_ADVICE: Readonly<Record<FailureCode, string>> = {
     'Look at the log of the kernel and of the file server; `errno` in the answer is what the system said. The same request may go well later.',
   STORAGE_TIMEOUT:
     'Look at the file server and the network: the call still hangs in the kernel. Work goes on by itself when it returns. If the volume is healthy and slow, raise `volumeDeadlineMs`.',
+  STORAGE_UNREACHABLE:
+    'See that the file server runs and can be reached. If it runs at another address now, mounts made before never find it: give it a fixed address, which in a cluster is a Service that is not headless, and mount the volume anew.',
   STORAGE_BUSY:
     'Wait: calls that hang hold every place to the volume, or more work came than it can take. Look at `longshore_volume_oldest_operation_seconds` to tell which.',
   STORAGE_EMPTIED:
