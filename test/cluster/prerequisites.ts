@@ -22,7 +22,8 @@ const programs: Readonly<Record<string, string>> = {
 const cniBridge = '/usr/lib/cni/bridge';
 const oldestGo = 24;
 
-function has(program: string): boolean {
+/** Whether a program can be run, wherever Debian has put it. */
+export function has(program: string): boolean {
   // apt puts some of them where the PATH of a shell need not look.
   const folders = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin', '/sbin'];
   return folders.some((folder) => {

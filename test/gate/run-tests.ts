@@ -10,7 +10,8 @@ import { existsSync, globSync } from 'node:fs';
 import { Parser } from 'tap-parser';
 import { TestLog } from './test-log.ts';
 
-const jobs = 2;
+/** Suites that share a machine of their own want one at a time. */
+const jobs = Number(process.env['LONGSHORE_TEST_JOBS'] ?? 2);
 /** tap names the test that hangs; the whole file is ended only when that has not happened. */
 const testTimeoutSeconds = Number(process.env['LONGSHORE_TEST_TIMEOUT_SECONDS'] ?? 280);
 const fileTimeoutMs = (testTimeoutSeconds + 20) * 1000;

@@ -1,0 +1,69 @@
+/** `npm run test:nfs [-- --short] [SUITE...]`: makes the guest, runs the suites, prints what they have measured.
+ *
+ *  Each scenario boots a guest of its own. The last line has the counts of the tests. */
+import { spawn } from 'node:child_process';
+import { globSync, mkdirSync, rmSync } from 'node:fs';
+import { createInterface } from 'node:readline';
+import { buildGuest } from './guest-image.ts';
+import { places } from './places.ts';
+import { missing } from './prerequisites.ts';
+import { buildProjectDisk } from './project-disk.ts';
+import { printTable } from './scenario-rows.ts';
+
+const startedAt = performance.now();
+const say = (line: string): void =>
+  console.log(`${((performance.now() - startedAt) / 1000).toFixed(1)} s  ${line}`);
+
+/** Runs the suites one after the other, since two guests are more than a machine has processors for.
+ *  Returns their counts, which the caller prints last. */
+async function runSuites(
+  suites: readonly string[],
+  short: boolean,
+): Promise<{ green: boolean; counts: string }> {
+  const env = {
+    LONGSHORE_TEST_TIMEOUT_SECONDS: '5400',
+    LONGSHORE_TEST_JOBS: '1',
+    LONGSHORE_NFS_SHORT: short ? '1' : '',
+    ...process.env,
+  };
+  const child = spawn(process.execPath, ['.build/test/gate/run-tests.js', ...suites], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    env,
+  });
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => child.kill(signal));
+  let counts = '0 passed, 1 failed';
+  createInterface(child.stdout).on('line', (line) => {
+    if (/^\d+ passed, \d+ failed/.test(line)) counts = line;
+    else console.log(line);
+  });
+  const code = await new Promise<number | null>((resolve, reject) => {
+    child.on('error', reject).on('close', resolve);
+  });
+  return { green: code === 0, counts };
+}
+
+async function main(args: readonly string[]): Promise<boolean> {
+  let counts = '0 passed, 1 failed';
+  try {
+    const lacks = missing();
+    if (lacks !== undefined) throw new Error(lacks);
+    mkdirSync(places.root, { recursive: true });
+    await buildGuest(say);
+    await buildProjectDisk();
+    say('the disks of the guest are made');
+    rmSync(places.rows, { force: true });
+    const named = args.filter((arg) => arg !== '--short');
+    const suites = named.length > 0 ? named : globSync('test/nfs/suites/*.test.ts').sort();
+    const ran = await runSuites(suites, args.includes('--short'));
+    counts = ran.counts;
+    printTable();
+    return ran.green;
+  } catch (error) {
+    console.log(`FAIL ${error instanceof Error ? error.message : String(error)}`);
+    return false;
+  } finally {
+    console.log(`\n${counts}`);
+  }
+}
+
+process.exitCode = (await main(process.argv.slice(2))) ? 0 : 1;
