@@ -12,6 +12,9 @@ import type { ScriptKey } from '../protocol/ticket.ts';
 export interface Executor {
   readonly kind: 'local' | 'kubernetes';
 
+  /** What must outlive the volume is kept here. */
+  readonly keep: ScriptKeep;
+
   /**
    * Sees to it that a runner with this order is on its way; returns when it was handed over, not when it started.
    *
@@ -122,3 +125,19 @@ export interface Witness {
   readAt(position: number, length: number): Promise<Buffer>;
   close(): Promise<void>;
 }
+
+/**
+ * A place beside the volume for the little that must outlive it and the agent together: local disk on one machine, the
+ * API of the cluster in one. Agents of one volume in a cluster share it.
+ */
+export interface ScriptKeep {
+  /** Keeps `text`, at most KEPT_MAX_BYTES as UTF-8, in place of what was kept of `key`; durable on return. @throws {Fault} CLUSTER_ codes. */
+  put(key: ScriptKey, text: string): Promise<void>;
+  /** Returns everything that is kept. @throws {Fault} CLUSTER_ codes. */
+  all(): Promise<ReadonlyMap<ScriptKey, string>>;
+  /** Forgets what was kept of `key`; nothing happens where that is nothing. @throws {Fault} CLUSTER_ codes. */
+  forget(key: ScriptKey): Promise<void>;
+}
+
+/** Less than an object of the API may have, which is about 1 MiB with all around it. */
+export const KEPT_MAX_BYTES = 512 * 1024;

@@ -1,5 +1,5 @@
 import { test, type Test } from 'tap';
-import type { Executor, Sighting, Witness } from '../../src/executors/executor.ts';
+import { KEPT_MAX_BYTES, type Executor, type Sighting, type Witness } from '../../src/executors/executor.ts';
 import type { RunOrder, StartedClaim } from '../../src/protocol/run-order.ts';
 import { eventually } from '../harness/eventually.ts';
 import { decode, must, streamOf, until, type Decoded } from '../runner/staged-script.ts';
@@ -45,6 +45,7 @@ export function executorSuite(
     'a runner that dies before its claim is gone, and its last words can be read': diesEarly,
     'remove() forgets a script, and may be repeated': isRemoved,
     'close() lets runners run': outlivesItsAgent,
+    'keep holds the last text of a script for any agent, until it is forgotten': keeps,
   };
   for (const [promise, keep] of Object.entries(promises)) {
     test(`${name}: ${promise}`, async (t) => {
@@ -277,4 +278,16 @@ async function decoded(witness: Witness, key: Buffer): Promise<Decoded> {
   } finally {
     await witness.close();
   }
+}
+
+async function keeps(t: Test, { agent, publish }: ExecutorGround): Promise<void> {
+  const { key } = publish('true').order;
+  const first = await agent();
+  await first.keep.put(key, 'one');
+  const long = `two\n${'x'.repeat(KEPT_MAX_BYTES - 4)}`;
+  await first.keep.put(key, long);
+  const second = await agent();
+  t.equal((await second.keep.all()).get(key), long);
+  for (const executor of [second, first]) await executor.keep.forget(key);
+  t.equal((await first.keep.all()).has(key), false);
 }

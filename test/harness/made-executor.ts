@@ -1,5 +1,12 @@
 import { writeFileSync } from 'node:fs';
-import type { Executor, PodLine, Sighting, Trouble, Witness } from '../../src/executors/executor.ts';
+import type {
+  Executor,
+  PodLine,
+  ScriptKeep,
+  Sighting,
+  Trouble,
+  Witness,
+} from '../../src/executors/executor.ts';
 import type { EndRecord } from '../../src/protocol/end-record.ts';
 import type { RunOrder, StartedClaim } from '../../src/protocol/run-order.ts';
 import type { ScriptKey } from '../../src/protocol/ticket.ts';
@@ -12,6 +19,7 @@ type Watch = Parameters<Executor['watch']>[2];
 /** An executor without processes, for what real ones will not do on demand: every step of a runner is a call of the test. */
 export class MadeExecutor implements Executor {
   kind: Executor['kind'] = 'local';
+  keep: MadeKeep = new MadeKeep();
   readonly launched: RunOrder[] = [];
   readonly stopped: ScriptKey[] = [];
   readonly cleared: ScriptKey[] = [];
@@ -131,6 +139,28 @@ export class MadeExecutor implements Executor {
   }
 
   close(): Promise<void> {
+    return Promise.resolve();
+  }
+}
+
+/** Keeps in memory, which outlives an agent of a test as long as the test hands it on; refuses while it is told to. */
+export class MadeKeep implements ScriptKeep {
+  readonly texts = new Map<ScriptKey, string>();
+  refuses: Error | undefined;
+
+  put(key: ScriptKey, text: string): Promise<void> {
+    if (this.refuses) return Promise.reject(this.refuses);
+    this.texts.set(key, text);
+    return Promise.resolve();
+  }
+
+  all(): Promise<ReadonlyMap<ScriptKey, string>> {
+    return this.refuses ? Promise.reject(this.refuses) : Promise.resolve(new Map(this.texts));
+  }
+
+  forget(key: ScriptKey): Promise<void> {
+    if (this.refuses) return Promise.reject(this.refuses);
+    this.texts.delete(key);
     return Promise.resolve();
   }
 }

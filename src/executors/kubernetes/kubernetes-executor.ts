@@ -3,10 +3,11 @@ import { Fault } from '../../protocol/fault.ts';
 import type { PodWishes } from '../../protocol/pod-wishes.ts';
 import type { RunOrder, StartedClaim } from '../../protocol/run-order.ts';
 import type { ScriptKey } from '../../protocol/ticket.ts';
-import type { Executor, Sighting, Witness } from '../executor.ts';
+import type { Executor, Sighting, Trouble, Witness } from '../executor.ts';
 import type { ApiEvent } from './api-call.ts';
 import { KubeConnection } from './connection.ts';
 import { withDeadline } from './deadline.ts';
+import { KeepMaps } from './keep-maps.ts';
 import { PodCalls } from './pod-calls.ts';
 import { podEventLine, type PodEvent } from './pod-event.ts';
 import type { PodView } from './pod-failure.ts';
@@ -14,10 +15,12 @@ import { PodLaunch } from './pod-launch.ts';
 import { SCRIPT_CONTAINER } from './pod-names.ts';
 import type { PodOutput } from './pod-output.ts';
 import { PodOutputs } from './pod-outputs.ts';
+import { PodOwnership } from './pod-ownership.ts';
 import { PodRemoval } from './pod-removal.ts';
 import type { PodSetup } from './pod-setup.ts';
 import { PodWatch, type PhaseEvent, type Pod } from './pod-watch.ts';
 import { ScriptWatches, type ScriptWatch } from './script-watches.ts';
+import { launchTroubleIn } from './server-doubt.ts';
 
 export interface KubernetesExecutorOptions {
   /** Without what the cluster itself tells: the namespace and the owner. */
@@ -35,6 +38,8 @@ export interface KubernetesExecutorOptions {
   readonly clearDeadlineMs?: number;
   /** How long remove() waits for a pod to be gone. @default 10 s */
   readonly removalDeadlineMs?: number;
+  /** After so long without a word the API server is asked whether it is there. @default 10 s */
+  readonly quietMs?: number;
 }
 
 /** The log was not read to its end, or whoever would say that the pod is gone is away: the volume may know. */
@@ -48,6 +53,7 @@ const DOUBTFUL: Sighting = { presence: 'alive', maybeOver: true };
  */
 export class KubernetesExecutor implements Executor {
   readonly kind = 'kubernetes';
+  readonly keep: KeepMaps;
   readonly #options: KubernetesExecutorOptions;
   readonly #connection: KubeConnection;
   readonly #calls: PodCalls;
@@ -58,17 +64,18 @@ export class KubernetesExecutor implements Executor {
   readonly #outputs: PodOutputs;
 
   private constructor(options: KubernetesExecutorOptions, connection: KubeConnection) {
-    const { setup, podOwner, observe } = options;
+    const { setup, podOwner, observe, quietMs } = options;
     this.#options = options;
     this.#connection = connection;
     this.#calls = new PodCalls(connection, setup.podGroup);
-    this.#launch = new PodLaunch({ connection, calls: this.#calls, setup, podOwner });
+    const owner = new PodOwnership(connection, podOwner);
+    this.keep = new KeepMaps({ connection, group: setup.podGroup, owner: () => owner.find() });
+    this.#launch = new PodLaunch({ connection, calls: this.#calls, setup, owner });
     this.#pods = new PodWatch({
       connection,
       group: setup.podGroup,
       changed: (key, event) => this.#changed(key, event),
-      observe,
-      nowMs: Date.now,
+      ...{ observe, nowMs: Date.now, quietMs },
     });
     const { clearDeadlineMs, removalDeadlineMs } = options;
     this.#removal = new PodRemoval({
@@ -80,6 +87,7 @@ export class KubernetesExecutor implements Executor {
       folder: join(options.stateFolder, 'logs'),
       spoolBytes: options.logSpoolBytes,
       isOver: (key) => this.#hasEnded(key),
+      isDoubtful: () => this.#pods.doubt !== undefined,
       changed: (key) => this.#watches.get(key)?.changed(),
     });
   }
@@ -121,7 +129,7 @@ export class KubernetesExecutor implements Executor {
     const pod = this.#pods.pod(key);
     if (pod) return this.#sighting(key, pod, claim);
     if (claim?.by !== 'runner') return { presence: 'none' };
-    if (this.#pods.isDoubtful || this.#isReading(key, undefined)) return DOUBTFUL;
+    if (this.#pods.doubt || this.#isReading(key, undefined)) return DOUBTFUL;
     const found = await this.#found(key);
     if (found === 'not told') return DOUBTFUL;
     if (found) return this.#sighting(key, found, claim);
@@ -200,16 +208,26 @@ export class KubernetesExecutor implements Executor {
     if (view.state !== 'ended') {
       const output = this.#outputs.of(key);
       // Where a kubelet is away, the API server is well and goes on saying what it was told last.
-      const isDoubtful = this.#pods.isDoubtful || output?.hasEnded === true || output?.isAway === true;
-      // Where its runner has claimed, a status without it is an old one: nothing that it says is final.
-      const isOld = view.state === 'pending' && claim?.by === 'runner';
-      const trouble = isOld ? undefined : view.trouble;
+      const isDoubtful = this.#pods.doubt || output?.hasEnded === true || output?.isAway === true;
+      const trouble = this.#troubleOf(view, claim);
       return { presence: 'alive', ...(trouble && { trouble }), ...(isDoubtful && { maybeOver: true }) };
     }
     if (this.#isReading(key, pod)) return DOUBTFUL;
     this.#watches.drop(key);
     const { exitCode, signal, failure } = view;
     return { presence: 'gone', exitCode, signal, ...(failure && { trouble: failure }) };
+  }
+
+  #troubleOf(
+    { state, trouble }: Exclude<PodView, { state: 'ended' }>,
+    claim: StartedClaim | undefined,
+  ): Trouble | undefined {
+    const { doubt } = this.#pods;
+    if (claim?.by !== 'runner') return doubt ? launchTroubleIn(doubt, trouble, Date.now()) : trouble;
+    // A status without the runner that has claimed is an old one.
+    if (state === 'pending') return undefined;
+    // A lost node becomes final by the passing of time alone, in which a status that nobody renews proves nothing.
+    return trouble && doubt ? { ...trouble, final: false } : trouble;
   }
 
   /** Asks the API server for the pod, since another agent may have made it a moment ago. */
@@ -233,12 +251,12 @@ export class KubernetesExecutor implements Executor {
 
   #changed(key: ScriptKey, event: PodEvent | undefined): void {
     const watch = this.#watches.get(key);
-    if (watch === undefined) return;
-    if (event) tell(watch, event);
     const pod = this.#pods.pod(key);
-    if (pod && hasBegun(pod)) void this.#open(key, pod);
+    if (watch && event) tell(watch, event);
+    if (watch && pod && hasBegun(pod)) void this.#open(key, pod);
+    // Also of a script that is over: its log is read to its end.
     this.#outputs.of(key)?.wake();
-    watch.changed();
+    watch?.changed();
   }
 
   async #open(key: ScriptKey, pod: Pod): Promise<PodOutput | undefined> {

@@ -53,6 +53,15 @@ export const PERMISSIONS: readonly Permission[] = [
   },
   { verb: 'watch', resource: 'events', group: '', why: 'the same, as it happens' },
   {
+    verb: 'create',
+    resource: 'configmaps',
+    group: '',
+    why: 'how a script ended whose volume was lost, until its server has collected it',
+  },
+  { verb: 'list', resource: 'configmaps', group: '', why: 'to find it again after a start of the agent' },
+  { verb: 'patch', resource: 'configmaps', group: '', why: 'to add to it' },
+  { verb: 'delete', resource: 'configmaps', group: '', why: 'to remove it when it was collected' },
+  {
     verb: 'get',
     resource: 'deployments',
     group: 'apps',

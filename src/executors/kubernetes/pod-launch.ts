@@ -8,9 +8,10 @@ import { ApiRefusal, isPassing } from './api-error.ts';
 import { refusalFor } from './creation-refusal.ts';
 import { assertFits, orderSecretFor, orderSecretNameOf } from './order-secret.ts';
 import { missingPermissions, PERMISSIONS, type Permission } from './permissions.ts';
-import { notNow, type PodCalls } from './pod-calls.ts';
+import type { PodCalls } from './pod-calls.ts';
 import { GROUP_LABEL, podNameFor } from './pod-names.ts';
-import type { PodOwner, PodSetup } from './pod-setup.ts';
+import type { PodOwnership } from './pod-ownership.ts';
+import type { PodSetup } from './pod-setup.ts';
 import { podFor } from './pod-template.ts';
 import type { Pod } from './pod-watch.ts';
 
@@ -18,8 +19,7 @@ export interface PodLaunchOptions {
   readonly connection: ApiCaller;
   readonly calls: PodCalls;
   readonly setup: Omit<PodSetup, 'namespace' | 'owner'>;
-  /** Deployment of the namespace. */
-  readonly podOwner: string | undefined;
+  readonly owner: PodOwnership;
 }
 
 /**
@@ -30,7 +30,6 @@ export interface PodLaunchOptions {
  */
 export class PodLaunch {
   readonly #options: PodLaunchOptions;
-  #owner: Promise<PodOwner | undefined> | undefined;
 
   constructor(options: PodLaunchOptions) {
     this.#options = options;
@@ -61,7 +60,7 @@ export class PodLaunch {
   async launch(order: RunOrder, wishes: PodWishes | undefined): Promise<Pod> {
     const { connection, setup } = this.#options;
     assertFits(order);
-    const owner = await this.#ownerOf();
+    const owner = await this.#options.owner.find();
     const suffix = randomBytes(4).toString('hex');
     const pod = podFor(
       { order, suffix, ...(wishes && { wishes }) },
@@ -103,34 +102,6 @@ export class PodLaunch {
     }
     if (deletionTimestamp !== undefined) throw notYet(`an earlier pod ${name} is still going away`);
     return found;
-  }
-
-  async #ownerOf(): Promise<PodOwner | undefined> {
-    this.#owner ??= this.#lookUpOwner();
-    try {
-      return await this.#owner;
-    } catch (error) {
-      this.#owner = undefined;
-      throw error;
-    }
-  }
-
-  async #lookUpOwner(): Promise<PodOwner | undefined> {
-    const { connection, podOwner } = this.#options;
-    if (podOwner === undefined) return undefined;
-    const path = `/apis/apps/v1/namespaces/${connection.namespace}/deployments/${podOwner}`;
-    try {
-      const { metadata } = await connection.request<{ metadata: { uid: string } }>({
-        verb: 'get',
-        resource: 'deployments',
-        path,
-      });
-      return { apiVersion: 'apps/v1', kind: 'Deployment', name: podOwner, uid: metadata.uid };
-    } catch (error) {
-      if (!(error instanceof ApiRefusal) || isPassing(error)) throw notNow('the owner of the pods', error);
-      const says = `podOwner names the Deployment ${podOwner}, which cannot be read: ${error.message}`;
-      throw new Fault('CLUSTER_POD_REFUSED', says, { cause: error, detail: { evidence: { podOwner } } });
-    }
   }
 }
 

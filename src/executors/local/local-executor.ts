@@ -4,6 +4,7 @@ import type { RunOrder, StartedClaim } from '../../protocol/run-order.ts';
 import type { ScriptKey } from '../../protocol/ticket.ts';
 import type { Executor, Sighting, Witness } from '../executor.ts';
 import { FileWitness } from './file-witness.ts';
+import { KeepFolder } from './keep-folder.ts';
 import { LaunchLimit } from './launch-limit.ts';
 import { isRunning, isSameProcess, placeOf, signalProcess, type ProcessMark } from './machine.ts';
 import { folderNamedBy, RunFolders } from './run-folders.ts';
@@ -40,6 +41,7 @@ const POLL_MS = 20;
  */
 export class LocalExecutor implements Executor {
   readonly kind = 'local';
+  readonly keep: KeepFolder;
   readonly #program: RunnerProgram;
   readonly #folders: RunFolders;
   readonly #limit: LaunchLimit;
@@ -49,6 +51,7 @@ export class LocalExecutor implements Executor {
 
   constructor(options: LocalExecutorOptions) {
     const { runnerPath, environment, stateFolder, launchLimit = 8, spare = true } = options;
+    this.keep = new KeepFolder(stateFolder);
     this.#program = { runnerPath, environment };
     this.#folders = new RunFolders(stateFolder);
     this.#limit = new LaunchLimit(launchLimit);

@@ -3,6 +3,7 @@ import { test } from 'tap';
 import type { V1Pod, V1Secret } from '@kubernetes/client-node';
 import { PodCalls } from '../../../src/executors/kubernetes/pod-calls.ts';
 import { PodLaunch } from '../../../src/executors/kubernetes/pod-launch.ts';
+import { PodOwnership } from '../../../src/executors/kubernetes/pod-ownership.ts';
 import type { FailureCode } from '../../../src/protocol/failure-table.ts';
 import { Fault } from '../../../src/protocol/fault.ts';
 import { anOrder } from './made-order.ts';
@@ -17,7 +18,10 @@ async function setting(
   const cluster = await MadeCluster.start(t);
   const connection = await cluster.connection(deadlineMs);
   const calls = new PodCalls(connection, setup.podGroup);
-  const anew = (): PodLaunch => new PodLaunch({ connection, calls, setup, podOwner });
+  const anew = (): PodLaunch => {
+    const owner = new PodOwnership(connection, podOwner);
+    return new PodLaunch({ connection, calls, setup, owner });
+  };
   return { cluster, calls, launch: anew(), anew };
 }
 

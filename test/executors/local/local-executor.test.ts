@@ -5,6 +5,7 @@ import { hostname } from 'node:os';
 import { resolve } from 'node:path';
 import { test, type Test } from 'tap';
 import { FileWitness } from '../../../src/executors/local/file-witness.ts';
+import { KeepFolder } from '../../../src/executors/local/keep-folder.ts';
 import { LaunchLimit } from '../../../src/executors/local/launch-limit.ts';
 import {
   isRunning,
@@ -336,3 +337,17 @@ test('RunWatcher tells of the one runner among 200 that writes, and of no other'
 function keyOf(index: number): ScriptKey {
   return must(parseScriptKey(`watched-${String(index).padStart(24, '0')}`));
 }
+
+test('KeepFolder leaves alone what is not its own, and leaves nothing half-written', async (t) => {
+  const folder = temporaryFolder(t);
+  const keep = new KeepFolder(folder);
+  t.same([...(await keep.all())], [], 'before anything was kept');
+  const key = must(parseScriptKey('t1-0123456789abcdef01234567'));
+  await keep.put(key, 'text');
+  writeFileSync(`${folder}/kept/.${key}.0123456789abcdef`, 'half');
+  writeFileSync(`${folder}/kept/notes.txt`, 'of somebody else');
+  t.same([...(await new KeepFolder(folder).all())], [[key, 'text']]);
+  await keep.forget(key);
+  await keep.forget(key);
+  t.same(readdirSync(`${folder}/kept`).sort(), [`.${key}.0123456789abcdef`, 'notes.txt']);
+});
