@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import { parseStartedClaim } from '../../src/protocol/run-order.ts';
 import { AgentProcess, bytesOf, type AgentOptions } from '../harness/agent-process.ts';
 import { temporaryFolder } from '../harness/temporary-volume.ts';
 import { eventually } from '../harness/eventually.ts';
@@ -208,6 +209,31 @@ t.test(
   },
 );
 
+/** The process that runs the only script of a volume. */
+function runnerOf(volume: string): number {
+  const work = join(volume, 'longshore-v1', 'work');
+  const [name = ''] = readdirSync(work);
+  const claim = parseStartedClaim(readFileSync(join(work, name, 'out', 'started'), 'utf8'));
+  if (claim?.by !== 'runner') throw new Error(`${name} is not run by a runner`);
+  return claim.pid;
+}
+
+t.test(
+  'a runner that somebody else tells to stop ends its script, and that is no success either',
+  async (t) => {
+    const options = places(t);
+    const agent = await AgentProcess.start(t, options);
+    await agent.call(
+      'PUT',
+      '/v1/scripts/t1',
+      bash('trap "exit 0" TERM; echo up; while :; do sleep 0.1; done'),
+    );
+    await eventually(async () => (await agent.call('GET', '/v1/scripts/t1')).text.includes('"up"'));
+    process.kill(runnerOf(options.volume), 'SIGTERM');
+    t.match((await agent.follow('t1')).status.outcome, { code: 'RUNNER_STOPPED', exitCode: 0 });
+  },
+);
+
 t.test(
   'a runner that is killed is never a success, and nothing of its script is left (invariant 4)',
   async (t) => {
@@ -216,11 +242,7 @@ t.test(
     const alive = join(options.folder, 'alive');
     await agent.call('PUT', '/v1/scripts/t1', bash(`echo up; while :; do date > ${alive}; sleep 0.05; done`));
     await eventually(() => existsSync(alive));
-    const [name = ''] = readdirSync(join(options.volume, 'longshore-v1', 'work'));
-    const claim = JSON.parse(
-      readFileSync(join(options.volume, 'longshore-v1', 'work', name, 'out', 'started'), 'utf8'),
-    ) as { pid: number };
-    process.kill(claim.pid, 'SIGKILL');
+    process.kill(runnerOf(options.volume), 'SIGKILL');
     const { status } = await agent.follow('t1');
     t.match(status.outcome, { code: 'RUNNER_LOST', exitCode: null });
     const last = readFileSync(alive, 'utf8');
