@@ -55,13 +55,23 @@ export function errnoOf(error: unknown): number | undefined {
 /** Returns what the errno of `error` means; `unknown` for errors that have none and for numbers not in the table. */
 export function meaningOf(error: unknown): ErrnoMeaning {
   const cause = error instanceof Fault ? error.cause : error;
-  return MEANINGS.get(errnoOf(cause) ?? 0) ?? 'unknown';
+  return meaningOfErrno(errnoOf(cause) ?? 0);
+}
+
+/** As `meaningOf`, for the bare number. */
+export function meaningOfErrno(number: number): ErrnoMeaning {
+  return MEANINGS.get(number) ?? 'unknown';
+}
+
+/** Names a number of errno(3): `ESTALE`, or `errno-512` for one that has no name here. */
+export function errnoNameOf(number: number): string {
+  return NAMES.get(number) ?? `errno-${number}`;
 }
 
 /** Names an errno for logs and metric labels: `ESTALE`, or `errno-512` for a number that has no name here. */
 export function errnoName(error: unknown): string {
   const number = errnoOf(error);
-  return number === undefined ? 'none' : (NAMES.get(number) ?? `errno-${number}`);
+  return number === undefined ? 'none' : errnoNameOf(number);
 }
 
 /** Turns the error of an operation on the volume into a Fault that keeps it as its cause. */

@@ -107,6 +107,10 @@ export class VolumeLayout {
   get canary(): string {
     return `${this.root}/canary`;
   }
+  /** What one agent writes again and again, to see whether the volume takes bytes; `agent` is a random name of its own. */
+  canaryFile(agent: string): string {
+    return `${this.canary}/${CANARY_PREFIX}${agent}`;
+  }
   /** Bytes to throw away when the volume is full. */
   get ballast(): string {
     return `${this.canary}/ballast`;
@@ -136,6 +140,9 @@ export class VolumeLayout {
  * version, ticket or blob has a tilde, so that none of them is ever taken for a temporary one.
  */
 export const TEMPORARY_MARK = '~tmp-';
+
+/** Names of the files that agents write as canaries begin so. */
+export const CANARY_PREFIX = 'probe-';
 
 /** Names of workspaces that are still being made begin so; a script key never does. */
 export const STAGING_PREFIX = '.staging-';

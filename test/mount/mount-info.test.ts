@@ -50,7 +50,7 @@ test('parseMountInfo() reads lines without tags and with many, and leaves out wh
   );
 });
 
-test('parseMountInfo() gives back every mount point that the kernel escapes, whatever is in it', async (t) => {
+test('parseMountInfo() gives back every mount point that the kernel escapes, whatever is in it', async () => {
   const escaped = (path: string): string =>
     path.replace(/[ \t\n\\]/g, (character) => `\\${character.charCodeAt(0).toString(8).padStart(3, '0')}`);
   const part = fc.string({ unit: fc.constantFrom('a', ' ', '\t', '\n', '\\', '-', '=', ',', '0', '4', 'ü') });
@@ -64,7 +64,7 @@ test('parseMountInfo() gives back every mount point that the kernel escapes, wha
   );
 });
 
-test('parseMountInfo() never throws', async (t) => {
+test('parseMountInfo() never throws', async () => {
   fc.assert(fc.property(fc.string(), (text) => Array.isArray(parseMountInfo(text))));
   fc.assert(
     fc.property(
@@ -92,7 +92,7 @@ test('mountOf() finds the longest mount point that holds a path, and the later o
   t.equal(mountOf([], '/home'), undefined);
 });
 
-test('mountOf() never gives a mount that does not hold the path', async (t) => {
+test('mountOf() never gives a mount that does not hold the path', async () => {
   const path = fc
     .array(fc.constantFrom('a', 'b', 'ab'), { maxLength: 4 })
     .map((parts) => `/${parts.join('/')}`);
