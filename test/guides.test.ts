@@ -1,7 +1,8 @@
 /** The commands of the guides and of the README run as they are printed, and say what is printed below them. */
-import { globSync } from 'node:fs';
+import { globSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { test } from 'tap';
+import { loadConfig } from '../src/config.ts';
 import { blocksOf, freePort, pathWithLongshore, shell } from './harness/guide-page.ts';
 import { temporaryFolder } from './harness/temporary-volume.ts';
 
@@ -11,7 +12,7 @@ interface Step {
   readonly shows: readonly string[];
 }
 
-/** Reads the blocks of a page: ```sh is run, ```text is what the block before it prints, others are for the eye. */
+/** Reads the blocks of a page: ```sh is run, ```text is what the block before it prints; ```bash needs a cluster or root. */
 function stepsOf(page: string): Step[] {
   const steps: Step[] = [];
   for (const { language, body } of blocksOf(page)) {
@@ -66,6 +67,15 @@ for (const page of globSync('docs/guides/*.md')) {
     }
   });
 }
+
+test('the settings that docs/guides/kubernetes.md shows are settings of an agent', async (t) => {
+  const [shown] = blocksOf('docs/guides/kubernetes.md').filter(({ language }) => language === 'json');
+  const file = join(temporaryFolder(t, 'longshore-guide'), 'longshore.json');
+  writeFileSync(file, String(shown?.body));
+  const flags = ['--config', file, '--volume', '/volume', '--executor', 'kubernetes', '--claim', 'longshore'];
+  const { podDefaults, podPolicy } = loadConfig(flags, { UV_THREADPOOL_SIZE: '64' });
+  t.same({ podDefaults, podPolicy }, JSON.parse(String(shown?.body)));
+});
 
 test('the start of README.md runs as it is written, but for its folder and the build', async (t) => {
   const folder = temporaryFolder(t, 'longshore-readme');
