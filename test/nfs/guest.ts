@@ -12,7 +12,7 @@ import { addressesOf, agentPorts, control, laneNumbers, places } from './places.
 import type { LaneNumber } from './places.ts';
 
 /** A guest of two emulated processors takes 10 s on a quiet machine. */
-const BOOT_DEADLINE_MS = 180_000;
+const BOOT_DEADLINE_MS = 300_000;
 const MEMORY_MIB = 3072;
 
 export interface AgentAddresses {
@@ -66,6 +66,7 @@ export class Guest {
     await eventually(
       async () => (await guest.run('echo up', 5000).catch(() => '')) === 'up\n',
       BOOT_DEADLINE_MS,
+      1000,
     );
     return guest;
   }

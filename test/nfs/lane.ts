@@ -22,8 +22,10 @@ export interface LaneKind {
 /** What lies behind an export: a folder of the disk, or a file system of its own. */
 export type VolumeKind = 'disk' | 'tmpfs';
 
-/** A guest starts Node in seconds where the host takes parts of one. */
-const SLOW_MS = 120_000;
+/** A guest starts an agent in seconds where the host takes parts of one, and in minutes where the host is busy. */
+const SLOW_MS = 300_000;
+/** A look costs the guest time that it needs for itself. */
+const LOOK_EVERY_MS = 500;
 
 export class Lane {
   readonly guest: Guest;
@@ -80,7 +82,7 @@ export class Lane {
 
   async startAgent(flags: readonly string[] = []): Promise<void> {
     await this.run(`agent_start {} ${flags.join(' ')}`);
-    await eventually(() => this.isReady(), SLOW_MS).catch(async (error: unknown) => {
+    await eventually(() => this.isReady(), SLOW_MS, LOOK_EVERY_MS).catch(async (error: unknown) => {
       throw new Error(
         `no agent in lane ${this.number}:\n${await this.run('tail -n 40 /lanes/{}/agent.log')}`,
         {
@@ -108,10 +110,14 @@ export class Lane {
 
   /** Waits until a script has written `text`. */
   async runsOn(ticket: string, text: string): Promise<void> {
-    await eventually(async () => {
-      const { journal } = await this.client.status(ticket, { waitSeconds: 1 });
-      return journal.lines.some((line) => line.text.includes(text));
-    }, SLOW_MS);
+    await eventually(
+      async () => {
+        const { journal } = await this.client.status(ticket, { waitSeconds: 1 });
+        return journal.lines.some((line) => line.text.includes(text));
+      },
+      SLOW_MS,
+      LOOK_EVERY_MS,
+    );
   }
 
   close(): void {

@@ -66,11 +66,11 @@ async function attempt(lane: Lane, scenario: Scenario) {
   await scenario.happen(lane);
   const backAt = observation.seconds;
   if (!scenario.keepsData)
-    await eventually(() => observation.is('lost'), VERDICT_DEADLINE_MS).catch(() => undefined);
+    await eventually(() => observation.is('lost'), VERDICT_DEADLINE_MS, 500).catch(() => undefined);
   await lane.run('touch /lanes/{}/go');
   const ended = await ends;
   if (scenario.returns)
-    await eventually(() => observation.is('trusted'), VERDICT_DEADLINE_MS).catch(() => undefined);
+    await eventually(() => observation.is('trusted'), VERDICT_DEADLINE_MS, 500).catch(() => undefined);
   return { ended, backAt, observation, answers: await observation.end() };
 }
 
