@@ -82,7 +82,7 @@ export function errorFor(call: ApiCall, error: unknown): unknown {
 }
 
 /** The sentences of an error and of what caused it, one behind the other. */
-function reasonsOf(error: unknown): string {
+export function reasonsOf(error: unknown): string {
   const seen: string[] = [];
   // Four are enough to come down to the errno; an error could be its own cause.
   for (let at = error; at instanceof Error && seen.length < 4; at = at.cause) {

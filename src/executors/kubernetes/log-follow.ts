@@ -17,10 +17,12 @@ export interface LogFollowOptions {
   readonly take: (lines: Buffer) => void | Promise<void>;
   /** Tells that the container has ended, so that no line is written any more; `wake()` says when it may have changed. */
   readonly isOver: () => boolean;
+  /** Tells that nobody would say whether the container has ended; `wake()` says when it may have changed. */
+  readonly isDoubtful?: () => boolean;
   readonly observe: (event: ApiEvent) => void;
   /** A script may be silent for hours; this is how late a dead connection is found. @default 120 s */
   readonly silenceMs?: number;
-  /** The same when the container has ended. @default 5 s */
+  /** The same when the container has ended, or nobody would say so. @default 5 s */
   readonly silenceAfterEndMs?: number;
   /** How long the rest of the log is asked for after the container has ended, while nothing comes. @default 60 s */
   readonly tailDeadlineMs?: number;
@@ -90,7 +92,7 @@ export class LogFollow {
   #quietSince: number | undefined;
   #lagToldAt = -Infinity;
   /** Since when there is no answer to read. */
-  #awaySince: number | undefined;
+  #awaySince: number | undefined = performance.now();
 
   constructor(options: LogFollowOptions) {
     this.#options = options;
@@ -107,8 +109,8 @@ export class LogFollow {
   wake(): void {
     this.#backoff.wake();
     const answer = this.#answer;
-    if (answer === undefined || answer.isTail || !this.#options.isOver()) return;
-    // The answer ends by itself now, unless its connection is dead.
+    if (answer === undefined || answer.isTail || !this.#mayBeDead()) return;
+    // The answer of a container that has ended ends by itself now, unless its connection is dead.
     if (this.#hurry === undefined) this.#cutWhenSilent(answer, this.#options.silenceAfterEndMs ?? 5000);
   }
 
@@ -118,8 +120,15 @@ export class LogFollow {
     await this.done;
   }
 
+  #mayBeDead(): boolean {
+    const { isOver, isDoubtful } = this.#options;
+    return isOver() || isDoubtful?.() === true;
+  }
+
   #cutWhenSilent(answer: Answer, limitMs: number, waitMs: number = limitMs): void {
     this.#hurry = setTimeout(() => {
+      this.#hurry = undefined;
+      if (!this.#mayBeDead()) return;
       const left = answer.heardAt + limitMs - performance.now();
       if (left > 0) this.#cutWhenSilent(answer, limitMs, left);
       else answer.cutting.abort(new SilentStream(limitMs));

@@ -14,6 +14,8 @@ export interface PodOutputOptions {
   readonly spoolBytes: number;
   /** The container has ended. */
   readonly isOver: () => boolean;
+  /** Nobody would say whether it has. */
+  readonly isDoubtful: () => boolean;
   /** There is new output, or the log has ended. */
   readonly changed: () => void;
   readonly observe: (event: ApiEvent) => void;
@@ -46,6 +48,7 @@ export class PodOutput {
         options.changed();
       },
       isOver: options.isOver,
+      isDoubtful: options.isDoubtful,
       observe: (event) => {
         if (event.type === 'log-restart') this.#restarts(event.reason, options.changed);
         options.observe(event);

@@ -2,7 +2,7 @@ import { promises as fs } from 'node:fs';
 import type { ScriptKey } from '../../protocol/ticket.ts';
 import { PodOutput, type PodOutputOptions } from './pod-output.ts';
 
-type Common = Pick<PodOutputOptions, 'connection' | 'folder' | 'spoolBytes' | 'observe'>;
+type Common = Pick<PodOutputOptions, 'connection' | 'folder' | 'spoolBytes' | 'isDoubtful' | 'observe'>;
 
 export interface PodOutputsOptions extends Common {
   readonly isOver: (key: ScriptKey) => boolean;

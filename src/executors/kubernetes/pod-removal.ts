@@ -61,7 +61,7 @@ export class PodRemoval {
       const pod = pods.pod(key);
       const view = pod && pods.view(key, pod);
       if (view?.state === 'ended') return;
-      if (isLost(view)) {
+      if (isLost(view) && pods.doubt === undefined) {
         // Nobody is there who could end it; at most once rests on the claim, not on this pod.
         await this.delete(key, 0);
         return;
@@ -75,7 +75,7 @@ export class PodRemoval {
   }
 
   #tooLate(key: ScriptKey): Fault {
-    return this.#options.pods.isDoubtful
+    return this.#options.pods.doubt
       ? new Fault('CLUSTER_UNREACHABLE', `the API server does not say whether the pod of ${key} has ended`)
       : new Fault('RUNNER_FAILED', `the pod of ${key} does not end: its processes stand in a system call`);
   }

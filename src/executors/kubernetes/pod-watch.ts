@@ -1,12 +1,14 @@
 import type { V1Pod } from '@kubernetes/client-node';
 import type { ScriptKey } from '../../protocol/ticket.ts';
-import type { ApiCaller, ApiEvent } from './api-call.ts';
+import { pathFor, type ApiCall, type ApiCaller, type ApiEvent } from './api-call.ts';
 import type { Plain } from './api-object.ts';
 import { podEventFrom, type PodEvent } from './pod-event.ts';
 import { goneView, viewOf, type PodView } from './pod-failure.ts';
 import { podNameFor, podSelectorFor, scriptKeyOf } from './pod-names.ts';
 import { podPhasesOf, type PodPhase } from './pod-phase.ts';
 import { ResourceWatch } from './resource-watch.ts';
+import type { ServerDoubt } from './server-doubt.ts';
+import { ServerPulse } from './server-pulse.ts';
 import type { ApiObject } from './watch-event.ts';
 import type { Trouble } from '../executor.ts';
 
@@ -21,10 +23,15 @@ export interface PhaseEvent extends PodPhase {
 export interface PodWatchOptions {
   readonly connection: ApiCaller;
   readonly group: string;
-  /** Something about the pod of a script is new, or an event about it came; `event` is the one. */
+  /**
+   * Something about the pod of a script is new, or nobody says any more how it is, or an event about it came; `event` is
+   * the one.
+   */
   readonly changed: (key: ScriptKey, event: PodEvent | undefined) => void;
   readonly observe: (event: ApiEvent | PhaseEvent) => void;
   readonly nowMs: () => number;
+  /** After so long without a word the API server is asked whether it is there. @default 10 s */
+  readonly quietMs?: number | undefined;
 }
 
 /** Events of one pod that are looked at; a cluster that repeats itself makes more. */
@@ -37,7 +44,7 @@ const MADE_MS = 30_000;
 /**
  * All script pods of a group of agents, as one watch of pods and one of events know them.
  *
- * What it says may be late by as long as the API server is away; `isDoubtful` tells so.
+ * What it says may be late by as long as the API server is away; `doubt` tells so.
  */
 export class PodWatch {
   readonly #options: PodWatchOptions;
@@ -46,11 +53,15 @@ export class PodWatch {
   readonly #eventsOf = new Map<ScriptKey, Map<string, PodEvent>>();
   readonly #gone = new Map<ScriptKey, Pod>();
   readonly #made = new Map<ScriptKey, { readonly pod: Pod; readonly atMs: number }>();
-  #restartedAtMs = 0;
+  readonly #pulse: ServerPulse;
+  readonly #beganAtMs: number;
+  /** When the watch broke off first since the API server was last heard, and how it did last. */
+  #broken: { readonly atMs: number; readonly error: unknown } | undefined;
 
   constructor(options: PodWatchOptions) {
     this.#options = options;
-    const { connection } = options;
+    this.#beganAtMs = options.nowMs();
+    const { connection, quietMs = 10_000 } = options;
     this.#pods = new ResourceWatch<Pod, RawPod>({
       connection,
       resource: 'pods',
@@ -70,6 +81,12 @@ export class PodWatch {
       changed: (name, now, before) => this.#eventChanged(name, now, before),
       observe: options.observe,
     });
+    this.#pulse = new ServerPulse({
+      ask: (signal) => connection.request(NO_POD(connection.namespace), { signal }),
+      heardMs: () => this.#pods.lastHeardMs,
+      everyMs: quietMs,
+      lost: () => this.#tellAll(),
+    });
   }
 
   /** Waits until every pod was listed once; false at the deadline. */
@@ -77,9 +94,15 @@ export class PodWatch {
     return this.#pods.whenSynced(deadlineMs);
   }
 
-  /** The API server was not heard since the watch broke off. */
-  get isDoubtful(): boolean {
-    return !this.#pods.synced || this.#restartedAtMs > this.#pods.lastHeardMs;
+  /** Why what is known may be old: the API server was not heard since the watch broke off, or does not answer. */
+  get doubt(): ServerDoubt | undefined {
+    const { lastHeardMs: heardMs, synced } = this.#pods;
+    const broken = this.#broken && this.#broken.atMs > heardMs ? this.#broken : undefined;
+    const { failure } = this.#pulse;
+    if (synced && !broken && !failure) return undefined;
+    const since = [broken?.atMs, failure?.sinceMs, synced ? undefined : this.#beganAtMs];
+    const sinceMs = Math.min(...since.filter((atMs) => atMs !== undefined));
+    return { sinceMs, heardMs, error: broken?.error ?? failure?.error };
   }
 
   /** The scripts that have pods. */
@@ -128,13 +151,24 @@ export class PodWatch {
   }
 
   async close(): Promise<void> {
-    await Promise.all([this.#pods.close(), this.#events.close()]);
+    await Promise.all([this.#pods.close(), this.#events.close(), this.#pulse.close()]);
   }
 
   #observe(event: ApiEvent): void {
-    if (event.type === 'watch-restart' && event.reason !== 'ended')
-      this.#restartedAtMs = this.#options.nowMs();
+    if (event.type === 'watch-restart' && event.reason !== 'ended') this.#breaks(event.error);
     this.#options.observe(event);
+  }
+
+  #breaks(error: unknown): void {
+    const { doubt } = this;
+    const isNew = this.#broken === undefined || this.#broken.atMs <= this.#pods.lastHeardMs;
+    this.#broken = { atMs: isNew || !this.#broken ? this.#options.nowMs() : this.#broken.atMs, error };
+    if (doubt === undefined) this.#tellAll();
+  }
+
+  /** Whoever waits for a pod has to know that nobody tells. */
+  #tellAll(): void {
+    for (const key of this.keys) this.#options.changed(key, undefined);
   }
 
   #podChanged(name: string, now: Pod | undefined, before: Pod | undefined): void {
@@ -181,6 +215,14 @@ export class PodWatch {
     if (now) this.#options.changed(key, now);
   }
 }
+
+/** The smallest question about pods: there is none of that name. */
+const NO_POD = (namespace: string): ApiCall => ({
+  verb: 'list',
+  resource: 'pods',
+  path: pathFor(namespace, 'pods'),
+  query: { fieldSelector: 'metadata.name=longshore' },
+});
 
 /** What is held in memory of a pod: its managed fields are half of it and say nothing. */
 function kept({ metadata, spec, status }: RawPod): Pod {

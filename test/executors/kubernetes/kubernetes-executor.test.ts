@@ -12,6 +12,13 @@ import { condition, container, running, waiting } from './made-status.ts';
 
 const maybeOver = { presence: 'alive', maybeOver: true };
 
+/** Lets the clock go on by so much. */
+function later(t: { teardown: (work: () => unknown) => void }, ms: number): void {
+  const now = Date.now.bind(Date);
+  Date.now = () => now() + ms;
+  t.teardown(() => (Date.now = now));
+}
+
 test('open() names every right that is missing, and asks for the one of the owner only where there is one', async (t) => {
   const cluster = await MadeCluster.start(t);
   cluster.denied.add('patch pods').add('get pods/log').add('get deployments');
@@ -111,6 +118,50 @@ test('while the API server is away everything is alive and may be over, and noth
   await eventually(() => cluster.pods.watchers.size > 0);
   cluster.makePod(orderOf('news').key);
   await eventually(async () => !('maybeOver' in (await executor.look(key, claim))));
+});
+
+test('a script that has not begun while the API server is away has that in its way', async (t) => {
+  const { cluster, executor } = await runningPod(t);
+  cluster.pods.patch(podName, { status: { phase: 'Pending' } });
+  await cluster.server.stop();
+  await eventually(async () => 'maybeOver' in (await executor.look(key, undefined)));
+  t.same(await executor.look(key, undefined), maybeOver, 'a moment is nothing to speak of');
+  later(t, 5000);
+  t.match(await executor.look(key, undefined), {
+    presence: 'alive',
+    trouble: {
+      code: 'CLUSTER_UNREACHABLE',
+      says: /^since .* the API server does not say what becomes of the pod: /,
+      evidence: { since: String, lastHeard: String, met: /ECONNRE/ },
+      final: false,
+    },
+  });
+  t.same(await executor.look(key, claim), maybeOver, 'one that has begun goes on without it');
+});
+
+test('a lost node is not given up while nobody says that it still is', async (t) => {
+  const { cluster, executor } = await runningPod(t);
+  cluster.losesNode();
+  const deletionTimestamp = new Date(Date.now() - 3_600_000).toISOString();
+  cluster.pods.patch(podName, {}, { deletionTimestamp, deletionGracePeriodSeconds: 1 });
+  const lost = { code: 'CLUSTER_NODE_LOST', final: true };
+  await eventually(async () => 'trouble' in (await executor.look(key, claim)));
+  t.match(await executor.look(key, claim), { presence: 'alive', trouble: lost });
+  await cluster.server.stop();
+  await eventually(async () => 'maybeOver' in (await executor.look(key, claim)));
+  t.match(await executor.look(key, claim), { presence: 'alive', trouble: { ...lost, final: false } });
+});
+
+test('the log of a script is not waited for while the API server answers nothing: the volume has to do', async (t) => {
+  const { cluster, executor } = await runningPod(t, { quietMs: 50, apiDeadlineMs: 300 });
+  watched(executor);
+  cluster.log.write(['one']);
+  await eventually(async () => (await text(executor)) === 'one\n');
+  cluster.before = () => true;
+  await eventually(async () => (await executor.witness(key)) === undefined);
+  cluster.before = () => false;
+  cluster.log.write(['two']);
+  await eventually(async () => (await text(executor)) === 'one\ntwo\n', 60_000);
 });
 
 test('a kubelet that is away makes its script doubtful, although the API server is well and says that it runs', async (t) => {

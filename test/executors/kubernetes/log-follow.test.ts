@@ -267,6 +267,23 @@ test('LogFollow gives last words that have no end of line, with one', async (t) 
   t.same(s.taken(), ['a', 'last words']);
 });
 
+test('LogFollow does not wait for a dead connection while nobody would say that the container has ended', async (t) => {
+  let isDoubtful = true;
+  const s = await setting(t, { silenceAfterEndMs: 100, isDoubtful: () => isDoubtful });
+  s.log.write(['a']);
+  await arrived(s, 1);
+  s.log.readers.clear();
+  s.log.write(['b']);
+  s.follow.wake();
+  await arrived(s, 2);
+  t.same(s.restarts(), ['silent']);
+  s.follow.wake();
+  isDoubtful = false;
+  const since = performance.now();
+  await eventually(() => performance.now() - since > 300);
+  t.same(s.restarts(), ['silent'], 'who is known to live may be silent');
+});
+
 test('LogFollow does not wait for a dead connection when the container has ended', async (t) => {
   const s = await setting(t, { silenceAfterEndMs: 100 });
   s.log.write(['a']);

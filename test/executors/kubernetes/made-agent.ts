@@ -1,16 +1,22 @@
 import type { Executor, PodLine, Sighting } from '../../../src/executors/executor.ts';
-import type { KubernetesExecutor } from '../../../src/executors/kubernetes/kubernetes-executor.ts';
+import type {
+  KubernetesExecutor,
+  KubernetesExecutorOptions,
+} from '../../../src/executors/kubernetes/kubernetes-executor.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { claim, key, MadeCluster } from './made-cluster.ts';
 
 type Test = { teardown: (work: () => unknown) => void };
 
 /** Returns an agent and the cluster with one pod, whose container runs; the agent watches it already. */
-export async function runningPod(t: Test): Promise<{ cluster: MadeCluster; executor: KubernetesExecutor }> {
+export async function runningPod(
+  t: Test,
+  changes: Partial<KubernetesExecutorOptions> = {},
+): Promise<{ cluster: MadeCluster; executor: KubernetesExecutor }> {
   const cluster = await MadeCluster.start(t);
   cluster.makePod();
   cluster.runs();
-  const executor = await cluster.agent();
+  const executor = await cluster.agent(changes);
   await eventually(() => cluster.pods.watchers.size > 0 && cluster.events.watchers.size > 0);
   return { cluster, executor };
 }

@@ -29,6 +29,7 @@ async function setting(t: Test, more: { maxComplete?: number } = {}): Promise<Se
     ...{ connection: await cluster.connection(), folder, spoolBytes: 2 ** 20 },
     observe: (event) => events.push(event),
     isOver: () => cluster.log.isOver,
+    isDoubtful: () => false,
     changed: () => (all.told += 1),
     ...more,
   });
@@ -221,4 +222,15 @@ test('close() ends every follow and takes the files; clear() takes those of an a
   await outputs.clear();
   t.equal(existsSync(folder), false);
   t.equal(existsSync(dirname(folder)), true);
+});
+
+test('a log whose first answer does not come cannot be read either', async (t) => {
+  const { cluster, outputs } = await setting(t);
+  cluster.before = (name) => name === 'get pods/log';
+  const output = await outputs.open(key, 'uid-1');
+  await eventually(() => cluster.calls('get pods/log').length === 1);
+  t.equal(output?.isAway, false);
+  later(t, 2001);
+  t.equal(output?.isAway, true);
+  t.equal(output?.openWitness(), undefined);
 });

@@ -1,5 +1,6 @@
 /** What one watch of pods and one of events know of the scripts, between what is seen, what was made and what is gone. */
 import { test } from 'tap';
+import { reasonsOf } from '../../../src/executors/kubernetes/api-error.ts';
 import type { PodEvent } from '../../../src/executors/kubernetes/pod-event.ts';
 import { podNameFor } from '../../../src/executors/kubernetes/pod-names.ts';
 import { PodWatch, type PhaseEvent, type Pod } from '../../../src/executors/kubernetes/pod-watch.ts';
@@ -22,7 +23,11 @@ interface Setting {
   readonly pass: (ms: number) => void;
 }
 
-async function setting(t: Test, before?: (cluster: MadeCluster) => void): Promise<Setting> {
+async function setting(
+  t: Test,
+  before?: (cluster: MadeCluster) => void,
+  more: { quietMs?: number } = {},
+): Promise<Setting> {
   const cluster = await MadeCluster.start(t);
   before?.(cluster);
   const told: Setting['told'] = [];
@@ -30,7 +35,8 @@ async function setting(t: Test, before?: (cluster: MadeCluster) => void): Promis
   const phases: PhaseEvent[] = [];
   let passedMs = 0;
   const watch = new PodWatch({
-    connection: await cluster.connection(),
+    connection: await cluster.connection(500),
+    ...more,
     group: setup.podGroup,
     changed: (of, event) => {
       told.push([of, event]);
@@ -45,8 +51,11 @@ async function setting(t: Test, before?: (cluster: MadeCluster) => void): Promis
   return { cluster, watch, told, uids, phases, pass: (ms) => (passedMs += ms) };
 }
 
-async function synced(t: Test, before?: (cluster: MadeCluster) => void): Promise<Setting> {
-  const all = await setting(t, before);
+async function synced(
+  t: Test,
+  ...given: [before?: (cluster: MadeCluster) => void, more?: { quietMs?: number }]
+): Promise<Setting> {
+  const all = await setting(t, ...given);
   await all.watch.whenSynced(20_000);
   await eventually(() => all.cluster.pods.watchers.size > 0 && all.cluster.events.watchers.size > 0);
   return all;
@@ -138,29 +147,48 @@ test('made pods are kept for a time, in any number', async (t) => {
   t.equal(watch.pod(second), undefined);
 });
 
-test('isDoubtful until every pod was listed, and while the API server is away', async (t) => {
-  const { cluster, watch } = await setting(t, (made) => {
+test('there is doubt until every pod was listed, and while the API server is away', async (t) => {
+  const { cluster, watch, told } = await setting(t, (made) => {
     made.before = (name) => name === 'list pods';
   });
   t.equal(await watch.whenSynced(50), false);
-  t.equal(watch.isDoubtful, true);
+  t.match(watch.doubt, { sinceMs: Number, heardMs: 0, error: undefined }, 'nobody has answered yet');
   cluster.before = () => false;
   await cluster.server.stop();
   await cluster.server.listen();
-  await eventually(() => !watch.isDoubtful);
-  await eventually(() => cluster.pods.watchers.size > 0);
-  await cluster.server.stop();
-  await eventually(() => watch.isDoubtful);
-  await cluster.server.listen();
+  await eventually(() => watch.doubt === undefined);
   cluster.makePod();
-  await eventually(() => !watch.isDoubtful && watch.keys.length === 1);
+  await eventually(() => cluster.pods.watchers.size > 0 && told.length === 1);
+  await cluster.server.stop();
+  await eventually(() => watch.doubt !== undefined);
+  t.same(told, [
+    [key, undefined],
+    [key, undefined],
+  ]);
+  const { sinceMs } = watch.doubt ?? {};
+  await eventually(() => reasonsOf(watch.doubt?.error).includes('ECONNREFUSED'));
+  t.match(watch.doubt, { sinceMs, heardMs: Number }, 'it is the same outage');
+  await cluster.server.listen();
+  cluster.makePod(orderOf('new').key);
+  await eventually(() => watch.doubt === undefined && watch.keys.length === 2);
+});
+
+test('an API server that takes connections and answers nothing is found before its watch is missed', async (t) => {
+  const { cluster, watch } = await synced(t, undefined, { quietMs: 50 });
+  t.equal(watch.doubt, undefined);
+  cluster.before = () => true;
+  await eventually(() => watch.doubt !== undefined);
+  t.match(reasonsOf(watch.doubt?.error), /did not answer a list of pods/);
+  t.equal(cluster.pods.watchers.size, 1, 'the watch is open');
+  cluster.before = () => false;
+  await eventually(() => watch.doubt === undefined);
 });
 
 test('a watch that the server ends in good order makes nothing doubtful', async (t) => {
   const { cluster, watch } = await synced(t);
   cluster.pods.disturb((watcher) => watcher.end());
   await eventually(() => cluster.pods.watchers.size > 0);
-  t.equal(watch.isDoubtful, false);
+  t.equal(watch.doubt, undefined);
 });
 
 test('whyGone() speaks of how a pod was seen last, of its events, or says that nothing is known', async (t) => {
