@@ -1,11 +1,13 @@
 import { chmodSync, copyFileSync } from 'node:fs';
 import { join } from 'node:path';
-type Teardown = { teardown: (work: () => unknown) => void };
 import type { ScriptStatus } from '../../../src/protocol/script-status.ts';
 import { AgentProcess } from '../../harness/agent-process.ts';
 import { temporaryFolder } from '../../harness/temporary-volume.ts';
 import { makePublicAgent } from './public-agent.ts';
+import { put } from './steady-script.ts';
 import { groundFor, own, podFlags, USER, type Ground } from './ground.ts';
+
+type Teardown = { teardown: (work: () => unknown) => void };
 
 /** Agents of one volume and one key, as processes of this machine: quick to kill. */
 export interface AgentGround extends Ground {
@@ -50,7 +52,6 @@ export async function agentGroundFor(t: Teardown): Promise<AgentGround> {
 
 /** Runs a script to its end. */
 export async function runScript(agent: AgentProcess, ticket: string, body: object): Promise<ScriptStatus> {
-  const { status, text } = await agent.call('PUT', `/v1/scripts/${ticket}`, { language: 'bash', ...body });
-  if (status !== 200) throw new Error(`PUT ${ticket} answered ${status}: ${text}`);
+  await put(agent, ticket, body);
   return (await agent.follow(ticket)).status;
 }

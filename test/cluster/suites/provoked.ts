@@ -4,10 +4,10 @@ import type { Test } from 'tap';
 import { podNameFor } from '../../../src/executors/kubernetes/pod-names.ts';
 import type { FailureCode } from '../../../src/protocol/failure-table.ts';
 import type { JournalLine, LineStream, Outcome, ScriptStatus } from '../../../src/protocol/script-status.ts';
-import { parseTicket, scriptKeyFor } from '../../../src/protocol/ticket.ts';
 import type { AgentProcess } from '../../harness/agent-process.ts';
 import { eventually } from '../../harness/eventually.ts';
 import type { AgentGround } from './agent-ground.ts';
+import { keyOf, put } from './steady-script.ts';
 
 /** How a provoked script must have ended. */
 export interface Expected {
@@ -28,9 +28,7 @@ export interface Ended {
 
 /** Starts a script, which without a body of its own would only say that it ran. */
 export async function start(agent: AgentProcess, ticket: string, script: object = {}): Promise<void> {
-  const body = { language: 'bash', body: 'echo ran', graceSeconds: 1, ...script };
-  const { status, text } = await agent.call('PUT', `/v1/scripts/${ticket}`, body);
-  if (status !== 200) throw new Error(`PUT ${ticket} answered ${status}: ${text}`);
+  await put(agent, ticket, { body: 'echo ran', graceSeconds: 1, ...script });
 }
 
 /** Waits for the end of a script, at most `withinMs`. */
@@ -111,9 +109,7 @@ export async function complete(
 
 /** The name of the pod of a ticket of the agent's own token. */
 export function podOf(ticket: string): string {
-  const known = parseTicket(ticket);
-  if (known === undefined) throw new TypeError(`${ticket} is no ticket`);
-  return podNameFor(scriptKeyFor('default', known));
+  return podNameFor(keyOf(ticket));
 }
 
 /** A pod of somebody else that passes pod security `restricted` and stays. */

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Test } from 'tap';
-import { scriptKeyFor, parseTicket } from '../../../src/protocol/ticket.ts';
+import { parseTicket, scriptKeyFor, type ScriptKey } from '../../../src/protocol/ticket.ts';
 import type { JournalLine, ScriptStatus } from '../../../src/protocol/script-status.ts';
 import { bytesOf, type AgentProcess } from '../../harness/agent-process.ts';
 import { eventually } from '../../harness/eventually.ts';
@@ -124,7 +124,7 @@ export async function put(agent: AgentProcess, ticket: string, script: object): 
 }
 
 /** What names a script on the volume and, behind `ls-`, in the cluster. */
-export function keyOf(ticket: string): string {
+export function keyOf(ticket: string): ScriptKey {
   const parsed = parseTicket(ticket);
   if (parsed === undefined) throw new RangeError(`no ticket: ${ticket}`);
   return scriptKeyFor('default', parsed);
