@@ -18,7 +18,10 @@ export interface TreeMark {
   readonly sinceTicks?: number;
 }
 
-/** Process numbers: those that were met, those that needed a KILL, and those that are there in spite of it. */
+/**
+ * Process numbers: those that were there at first, those that were there for the first KILL, and those that are there in
+ * spite of it. What they start while they are ended is ended too and counts no more: one that forks would count for ever.
+ */
 export interface TreeEnd {
   readonly met: ReadonlySet<number>;
   readonly killed: ReadonlySet<number>;
@@ -61,32 +64,33 @@ export class ProcessTree {
 
   /** Ends all: TERM, also to those that are started meanwhile, `graceMs`, KILL. */
   async end(graceMs: number): Promise<TreeEnd> {
-    const met = new Set<number>();
+    const sent = new Set<number>();
+    let met: ReadonlySet<number> | undefined;
     for (const until = monotonicMs() + graceMs; ;) {
       const found = await this.find();
+      met ??= pidsOf(found);
       if (found.length === 0) return { met, killed: new Set(), left: [] };
-      found.filter(({ pid }) => !met.has(pid)).forEach((process) => send(process, 'SIGTERM'));
-      found.forEach(({ pid }) => met.add(pid));
+      found.filter(({ pid }) => !sent.has(pid)).forEach((process) => send(process, 'SIGTERM'));
+      found.forEach(({ pid }) => sent.add(pid));
       const leftMs = until - monotonicMs();
       if (leftMs <= 0) break;
       await delay(Math.min(POLL_MS, leftMs));
     }
-    const end = await this.kill();
-    return { ...end, met: met.union(end.killed) };
+    return { ...(await this.kill()), met };
   }
 
   /** KILLs until nothing is left, or until what is left does not die. */
   async kill(): Promise<TreeEnd> {
-    const killed = new Set<number>();
+    let killed: ReadonlySet<number> = new Set();
     const until = monotonicMs() + KILL_DEADLINE_MS;
     for (let empty = 0; ;) {
       const found = await this.find();
       found.forEach((process) => send(process, 'SIGKILL'));
-      found.forEach(({ pid }) => killed.add(pid));
+      if (killed.size === 0) killed = pidsOf(found);
       empty = found.length === 0 ? empty + 1 : 0;
       // Twice: between fork and exec a process has its parent's environment, and not the cookie yet.
       const over = empty === 2 || monotonicMs() >= until;
-      if (over) return { met: killed, killed, left: found.map(({ pid }) => pid) };
+      if (over) return { met: killed, killed, left: [...pidsOf(found)] };
       await delay(POLL_MS);
     }
   }
@@ -125,6 +129,10 @@ export class ProcessTree {
     });
     return promise;
   }
+}
+
+function pidsOf(processes: readonly ProcessStat[]): Set<number> {
+  return new Set(processes.map(({ pid }) => pid));
 }
 
 function send({ pid, startTicks }: ProcessStat, signal: 'SIGTERM' | 'SIGKILL'): void {

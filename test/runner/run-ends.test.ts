@@ -131,6 +131,15 @@ test('what a script leaves behind', async (t) => {
     t.match(end, { exitCode: 0, leftBehind: 1 });
   });
 
+  t.test('is counted once, however often it forks while it is ended', async (t) => {
+    const forking = `(trap "" TERM; while :; do sleep 0.01; done) </dev/null >/dev/null 2>&1 &`;
+    const { end } = await runToEnd(t, stageScript(t, `${forking} echo over`, { graceMs: 500 }));
+    t.ok(
+      end.leftBehind === 1 || end.leftBehind === 2,
+      `${end.leftBehind}: the loop, and the sleep of that moment`,
+    );
+  });
+
   t.test('is not waited for where it has nothing to do with the output', async (t) => {
     const began = performance.now();
     await runToEnd(t, stageScript(t, 'sleep 60 >/dev/null 2>&1 &', { drainMs: 30_000, graceMs: 20_000 }));
