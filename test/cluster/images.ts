@@ -67,6 +67,11 @@ export async function buildBaseImages(say: (line: string) => void): Promise<void
   }
 }
 
+/** What the base images are, once they are built. */
+export function idsOfBaseImages(): string[] {
+  return Object.values(baseImages).map(({ reference }) => readFileSync(`${archiveOf(reference)}.id`, 'utf8'));
+}
+
 export interface ImageBuild {
   /** With registry and tag, such as `docker.io/library/agent:test`. */
   readonly reference: string;
@@ -101,7 +106,7 @@ export async function buildImage(build: ImageBuild): Promise<string> {
 }
 
 /** Where the archive of an image lies, whether it is there or not. */
-function archiveOf(reference: string): string {
+export function archiveOf(reference: string): string {
   return join(places.images, `${reference.replace(/[^\w.-]+/g, '_')}.tar`);
 }
 
