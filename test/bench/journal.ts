@@ -7,8 +7,13 @@ const FLOOD_MIB = 200;
 const GOAL_MS = 100;
 const GOAL_MIB = 20;
 
+/** Whoever reaches an agent. */
+type Caller = {
+  call(method: string, path: string, body?: unknown): Promise<{ json: Record<string, unknown> }>;
+};
+
 /** From the moment that the script's echo names to the client's having the line, for a line every 20 ms. */
-export async function latencies(agent: AgentProcess): Promise<number[]> {
+export async function latencies(agent: Caller): Promise<number[]> {
   const body = `for i in $(seq ${SECONDS * 50}); do echo "$EPOCHREALTIME"; sleep 0.02; done`;
   await agent.call('PUT', '/v1/scripts/latency', { language: 'bash', body });
   const found: number[] = [];
