@@ -41,9 +41,14 @@ export function mountOf(mounts: readonly MountFacts[], path: string): MountFacts
   return found;
 }
 
-/** Reads what is mounted at `folder`, an absolute path without links; undefined where nothing says it. */
+/** Reads what is mounted at `folder`, an absolute path without links; undefined where no kernel says it. */
 export async function readMountFacts(folder: string): Promise<MountFacts | undefined> {
-  return mountOf(parseMountInfo(await fs.readFile(MOUNTINFO, 'utf8')), folder);
+  try {
+    return mountOf(parseMountInfo(await fs.readFile(MOUNTINFO, 'utf8')), folder);
+  } catch {
+    // No procfs here: what is not known of the mount is no evidence against it.
+    return undefined;
+  }
 }
 
 /** Tells whether machines that the kernel here does not know of may change the files of a file system. */

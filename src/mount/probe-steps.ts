@@ -39,12 +39,17 @@ function takesBytes({ canary, canaries }: ProbePlaces, tell: Tell): void {
   const bytes = randomBytes(32).toString('hex');
   const isWritten =
     told('write', tell, () => fs.writeFileSync(temporary, bytes, { flag: 'wx', flush: true })) &&
-    told('rename', tell, () => fs.renameSync(temporary, canary)) &&
+    told('rename', tell, () => {
+      fs.renameSync(temporary, canary);
+    }) &&
     // By path: a write through an old descriptor may succeed on a volume that nobody sees any more.
     told('read', tell, () =>
       textOf(canary) === bytes ? {} : { says: 'it holds other bytes than were written' },
     );
-  if (isWritten) told('sweep', tell, () => sweep(canaries, canary));
+  if (isWritten)
+    told('sweep', tell, () => {
+      sweep(canaries, canary);
+    });
 }
 
 /** Files of agents that are gone, and temporary ones of killed children. */
