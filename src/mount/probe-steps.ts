@@ -29,27 +29,26 @@ export function runProbe(kind: ProbeKind, places: ProbePlaces, tell: Tell): void
  * answer statfs(2) from it. Where that fails, a listing may still show that a root is there.
  */
 function looksAlive({ root, epoch }: ProbePlaces, tell: Tell): void {
-  if (!told('statfs', tell, () => void fs.statfsSync(root)))
-    told('list', tell, () => void fs.readdirSync(root));
-  told('epoch', tell, () => ({ text: textOf(epoch) }));
+  const hasRoot = told('statfs', tell, () => fs.statfsSync(root));
+  if (!hasRoot) told('list', tell, () => fs.readdirSync(root));
+  told(
+    'epoch',
+    tell,
+    () => textOf(epoch),
+    (text) => ({ text }),
+  );
 }
 
 function takesBytes({ canary, canaries }: ProbePlaces, tell: Tell): void {
   const temporary = `${canary}${TEMPORARY_MARK}${randomBytes(8).toString('hex')}`;
   const bytes = randomBytes(32).toString('hex');
+  const wrong = (text: string) => (text === bytes ? {} : { says: 'it holds other bytes than were written' });
   const isWritten =
     told('write', tell, () => fs.writeFileSync(temporary, bytes, { flag: 'wx', flush: true })) &&
-    told('rename', tell, () => {
-      fs.renameSync(temporary, canary);
-    }) &&
+    told('rename', tell, () => fs.renameSync(temporary, canary)) &&
     // By path: a write through an old descriptor may succeed on a volume that nobody sees any more.
-    told('read', tell, () =>
-      textOf(canary) === bytes ? {} : { says: 'it holds other bytes than were written' },
-    );
-  if (isWritten)
-    told('sweep', tell, () => {
-      sweep(canaries, canary);
-    });
+    told('read', tell, () => textOf(canary), wrong);
+  if (isWritten) told('sweep', tell, () => sweep(canaries, canary));
 }
 
 /** Files of agents that are gone, and temporary ones of killed children. */
@@ -63,14 +62,19 @@ function sweep(canaries: string, own: string): void {
   }
 }
 
-/** Tells how `work` went; false where it failed. */
-function told(step: ProbeStep['step'], tell: Tell, work: () => Partial<ProbeStep> | undefined): boolean {
+/** Tells how `work` went, with what `facts` makes of its result; false where it failed or the result is wrong. */
+function told<T>(
+  step: ProbeStep['step'],
+  tell: Tell,
+  work: () => T,
+  facts: (value: T) => Partial<ProbeStep> = () => ({}),
+): boolean {
   const begun = performance.now();
   const seconds = (): number => (performance.now() - begun) / 1000;
   try {
-    const result = work() ?? {};
-    tell({ ...result, step, seconds: seconds() });
-    return result.says === undefined;
+    const found = facts(work());
+    tell({ ...found, step, seconds: seconds() });
+    return found.says === undefined;
   } catch (error) {
     const says = error instanceof Error ? error.message : String(error);
     // Without a number it is no error of the volume; then the sentence is all there is.
