@@ -78,7 +78,7 @@ const Labels = Type.Record(
     ...closed,
     maxProperties: START_LIMITS.labels,
     'x-rule': LABEL_RULE,
-    description: `come back with each status; ${LABEL_RULE}`,
+    description: `come back with each status, and are seen on the pod; ${LABEL_RULE}`,
   },
 );
 

@@ -18,12 +18,13 @@ export interface Executor {
   /**
    * Sees to it that a runner with this order is on its way; returns when it was handed over, not when it started.
    *
-   * `wishes` are what the script wishes of its pod, allowed already.
+   * `wishes` are what the script wishes of its pod, allowed already; `labels` are what its server says of it, to be seen
+   * on the pod.
    *
    * @throws {Fault} RUNNER_NOT_STARTED when no runner can be made, with the cause; in a cluster the CLUSTER_ code of the
    * refusal, with its words in `detail.evidence`. Where the code's retry is `later`, it is worth trying again.
    */
-  launch(order: RunOrder, wishes?: PodWishes): Promise<void>;
+  launch(order: RunOrder, wishes?: PodWishes, labels?: Readonly<Record<string, string>>): Promise<void>;
 
   /** Tells what became of the runner of `key`; `claim` is what `out/started` says, when there is one. */
   look(key: ScriptKey, claim: StartedClaim | undefined): Promise<Sighting>;

@@ -54,10 +54,11 @@ export class LaunchTrial {
 
   /** Launches; returns what is not to be waited for. @throws {Fault} other errors than those of a launch. */
   async launch(): Promise<Refusal | undefined> {
+    const { pod, labels } = this.#asked;
     this.#begin();
     this.#launches += 1;
     try {
-      await this.#room.executor.launch(runOrderFor(this.#room, this.#asked), this.#asked.pod);
+      await this.#room.executor.launch(runOrderFor(this.#room, this.#asked), pod, labels);
       this.#isLaunched = true;
       this.#refusal = undefined;
       this.#earlier = undefined;

@@ -120,8 +120,12 @@ export class KubernetesExecutor implements Executor {
     return executor;
   }
 
-  async launch(order: RunOrder, wishes?: PodWishes): Promise<void> {
-    const pod = await this.#launch.launch(order, wishes);
+  async launch(
+    order: RunOrder,
+    wishes?: PodWishes,
+    labels?: Readonly<Record<string, string>>,
+  ): Promise<void> {
+    const pod = await this.#launch.launch(order, wishes, labels);
     this.#pods.note(order.key, pod);
   }
 

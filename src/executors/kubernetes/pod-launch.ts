@@ -57,13 +57,17 @@ export class PodLaunch {
    *
    * @throws {Fault} the CLUSTER_ code of a refusal; RUNNER_NOT_STARTED while an earlier pod of the name goes away.
    */
-  async launch(order: RunOrder, wishes: PodWishes | undefined): Promise<Pod> {
+  async launch(
+    order: RunOrder,
+    wishes: PodWishes | undefined,
+    labels: Readonly<Record<string, string>> = {},
+  ): Promise<Pod> {
     const { connection, setup } = this.#options;
     assertFits(order);
     const owner = await this.#options.owner.find();
     const suffix = randomBytes(4).toString('hex');
     const pod = podFor(
-      { order, suffix, ...(wishes && { wishes }) },
+      { order, suffix, labels, ...(wishes && { wishes }) },
       { ...setup, namespace: connection.namespace, ...(owner && { owner }) },
     );
     const made = (await this.#create('pods', pod, 'the pod')) ?? (await this.#adopted(order.key));

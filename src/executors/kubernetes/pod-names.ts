@@ -22,8 +22,11 @@ export const RUNNER_CONTAINER = 'runner';
 export const ORDER_VOLUME = 'order';
 export const ORDER_FILE = 'order.json';
 
-export const GROUP_LABEL = 'longshore.dev/group';
-export const TICKET_ANNOTATION = 'longshore.dev/ticket';
+export const LABEL_PREFIX = 'longshore.dev/';
+export const GROUP_LABEL = `${LABEL_PREFIX}group`;
+export const TICKET_ANNOTATION = `${LABEL_PREFIX}ticket`;
+/** All labels of a script, also those that no label of a pod can say. */
+export const LABELS_ANNOTATION = `${LABEL_PREFIX}labels`;
 
 const OWN_LABELS = {
   'app.kubernetes.io/managed-by': 'longshore',

@@ -50,6 +50,8 @@ export interface PodOrder {
   readonly order: RunOrder;
   /** Allowed already, see checkPod(). */
   readonly wishes?: PodWishes;
+  /** What its server says of it. */
+  readonly labels?: Readonly<Record<string, string>>;
   /** 8 random hex digits: the Secret of this pod, and of no earlier one of its name. */
   readonly suffix: string;
 }

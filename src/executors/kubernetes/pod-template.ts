@@ -3,6 +3,7 @@ import type { PodToleration } from '../../protocol/pod-wishes.ts';
 import type { RunOrder } from '../../protocol/run-order.ts';
 import type { Plain } from './api-object.ts';
 import { initContainersFor, scriptContainerFor } from './pod-containers.ts';
+import { labelsAnnotationFor, podLabelsFor } from './pod-labels.ts';
 import { ownLabelsFor, podNameFor, TICKET_ANNOTATION } from './pod-names.ts';
 import type { PodOrder, PodSetup } from './pod-setup.ts';
 import { volumesFor } from './pod-volumes.ts';
@@ -38,13 +39,19 @@ export function podFor(podOrder: PodOrder, setup: PodSetup): Plain<V1Pod> {
   };
 }
 
-function metadataFor({ order }: PodOrder, setup: PodSetup): Plain<V1ObjectMeta> {
+function metadataFor({ order, labels = {} }: PodOrder, setup: PodSetup): Plain<V1ObjectMeta> {
   const { namespace, owner, podGroup, podDefaults } = setup;
   return {
     name: podNameFor(order.key),
     namespace,
-    labels: { ...podDefaults.labels, ...ownLabelsFor(podGroup) },
-    annotations: { ...STAY, ...podDefaults.annotations, [TICKET_ANNOTATION]: order.ticket },
+    // The operator comes behind the script: a network policy may go by what `podDefaults` says.
+    labels: { ...podLabelsFor(labels), ...podDefaults.labels, ...ownLabelsFor(podGroup) },
+    annotations: {
+      ...STAY,
+      ...podDefaults.annotations,
+      ...labelsAnnotationFor(labels),
+      [TICKET_ANNOTATION]: order.ticket,
+    },
     ...(owner !== undefined && { ownerReferences: [{ ...owner }] }),
   };
 }

@@ -58,6 +58,12 @@ test('launch() takes what a script wishes of its pod into it', async (t) => {
   t.match(pod.spec, { serviceAccountName: 'deployer', containers: [{ image: 'registry/own:1' }] });
 });
 
+test('launch() puts the labels of a script on its pod', async (t) => {
+  const { cluster, launch } = await setting(t);
+  await launch.launch(anOrder, undefined, { task: 'ServerTasks-1' });
+  t.match(cluster.pods.all.get(podName)?.metadata.labels, { 'longshore.dev/task': 'ServerTasks-1' });
+});
+
 test('launch() adopts a pod of its group that waits for its Secret, as an agent leaves it that is killed between the two', async (t) => {
   const { cluster, launch } = await setting(t);
   cluster.makePod();

@@ -7,6 +7,7 @@ import type { Plain } from '../../../src/executors/kubernetes/api-object.ts';
 import { orderSecretFor, orderSecretNameOf } from '../../../src/executors/kubernetes/order-secret.ts';
 import { initContainersFor, scriptContainerFor } from '../../../src/executors/kubernetes/pod-containers.ts';
 import { imageFor, runnerSourceFor } from '../../../src/executors/kubernetes/pod-image.ts';
+import { labelsAnnotationFor, podLabelsFor } from '../../../src/executors/kubernetes/pod-labels.ts';
 import { podNameFor, podSelectorFor, scriptKeyOf } from '../../../src/executors/kubernetes/pod-names.ts';
 import { resourcesFor } from '../../../src/executors/kubernetes/pod-resources.ts';
 import type { PodOrder, PodSetup } from '../../../src/executors/kubernetes/pod-setup.ts';
@@ -19,6 +20,20 @@ import { anOrder, aSetup } from './made-order.ts';
 const suffix = '0a1b2c3d';
 const plain: PodOrder = { order: anOrder, suffix };
 const foreign: PodOrder = { ...plain, wishes: { image: 'debian:bookworm-slim' } };
+const labelled: PodOrder = {
+  ...plain,
+  labels: {
+    task: 'ServerTasks-4711',
+    environment: 'Production',
+    step: 'Deploy the web site',
+    project: '',
+    tenant: 'Grün & Söhne',
+    'octopus.com/space': 'Spaces-1',
+    team: 'of-the-script',
+    group: 'others',
+    ticket: 'another',
+  },
+};
 const uid = '11111111-2222-3333-4444-555555555555';
 
 const everything: PodSetup = {
@@ -60,6 +75,7 @@ const goldens: Record<string, () => unknown> = {
   'foreign-image-by-image-volume': () => podFor(foreign, { ...aSetup, runnerInjection: 'image-volume' }),
   'read-write-once': () => podFor(plain, { ...aSetup, claimAccess: 'rwo', nodeName: 'node-a' }),
   'all-settings-and-wishes': () => podFor(wishful, everything),
+  labels: () => podFor(labelled, aSetup),
   'order-secret': () => orderSecretFor(createdPod(podFor(plain, aSetup)), anOrder),
 };
 
@@ -91,6 +107,14 @@ test('podFor()', async (t) => {
     t.same(container?.volumeMounts, baseContainer?.volumeMounts);
     t.same(container?.securityContext, baseContainer?.securityContext);
     t.same(container?.command, baseContainer?.command);
+  });
+
+  t.test('takes no label from a script that the operator or the agent has given', async (t) => {
+    const podDefaults = { labels: { 'longshore.dev/environment': 'test' } };
+    const { metadata } = podFor(labelled, { ...aSetup, podDefaults });
+    t.match(metadata?.labels, { 'longshore.dev/environment': 'test', 'longshore.dev/group': 'web' });
+    t.equal(metadata?.annotations?.['longshore.dev/ticket'], 'deploy-17');
+    t.match(JSON.parse(metadata?.annotations?.['longshore.dev/labels'] ?? ''), { environment: 'Production' });
   });
 
   t.test('keeps our labels where the configuration names the same ones', async (t) => {
@@ -177,6 +201,22 @@ test('pod names lead back to their scripts, and other names to none', async (t) 
   t.equal(
     podSelectorFor('web'),
     'app.kubernetes.io/managed-by=longshore,app.kubernetes.io/component=script,longshore.dev/group=web',
+  );
+});
+
+test('podLabelsFor() gives what Kubernetes takes, whatever a script is labelled with', async (t) => {
+  const name = fc.stringMatching(/^[A-Za-z0-9._/-]{1,63}$/);
+  fc.assert(
+    fc.property(fc.dictionary(name, fc.oneof(fc.string(), fc.stringMatching(/^[\w.-]{0,70}$/))), (labels) => {
+      const given = podLabelsFor(labels);
+      t.same(JSON.parse(labelsAnnotationFor(labels)['longshore.dev/labels'] ?? '{}'), labels);
+      return Object.entries(given).every(
+        ([key, value]) =>
+          /^longshore\.dev\/(?=.{1,63}$)[A-Za-z0-9]([\w.-]*[A-Za-z0-9])?$/.test(key) &&
+          /^(?=.{0,63}$)([A-Za-z0-9]([\w.-]*[A-Za-z0-9])?)?$/.test(value) &&
+          labels[key.slice('longshore.dev/'.length)] === value,
+      );
+    }),
   );
 });
 
