@@ -38,7 +38,7 @@ export class Guest {
 
   /** Starts a guest and returns when it takes commands; its end is part of the test's end. Its console goes to `logs/<name>.log`. */
   static async boot(t: { teardown: (work: () => Promise<void>) => void }, name: string): Promise<Guest> {
-    if (!existsSync(places.projectDisk))
+    if (!existsSync(places.packagesDisk))
       throw new Error('There is no guest: npm run test:nfs makes the disks of one');
     mkdirSync(places.logs, { recursive: true });
     const folder = mkdtempSync(join(tmpdir(), 'longshore-nfs-'));
@@ -132,6 +132,7 @@ function qemu(volumes: string, { rules }: Forwarded): string[] {
     ...disk(places.disk, 'snapshot=on'),
     ...disk(places.projectDisk, 'snapshot=on'),
     ...disk(volumes, 'snapshot=off'),
+    ...disk(places.packagesDisk, 'snapshot=on'),
     ...['-netdev', ['user,id=host,restrict=on,ipv6=off', ...rules].join(',')],
     // A ROM for booting over the network is another package.
     ...['-device', 'virtio-net-pci,netdev=host,romfile='],

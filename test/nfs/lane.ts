@@ -96,6 +96,14 @@ export class Lane {
     this.#client = new LongshoreClient({ url: this.url, token, timeoutMs: SLOW_MS, retryForMs: 600_000 });
   }
 
+  /** Does what a cluster does with a pod whose mount is bound to a server that is no more: a new mount, and a new agent. */
+  async replaceAgent(): Promise<void> {
+    this.#client?.close();
+    await this.run('agent_kill {}; umount --lazy /mnt/{}');
+    await this.mount();
+    await this.startAgent();
+  }
+
   async isReady(): Promise<boolean> {
     const answer = await fetch(`${this.url}/readyz`, { signal: AbortSignal.timeout(5000) }).catch(
       () => undefined,

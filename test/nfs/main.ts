@@ -7,7 +7,7 @@ import { createInterface } from 'node:readline';
 import { buildGuest } from './guest-image.ts';
 import { places } from './places.ts';
 import { missing } from './prerequisites.ts';
-import { buildProjectDisk } from './project-disk.ts';
+import { buildProjectDisks } from './project-disks.ts';
 import { printTable } from './scenario-rows.ts';
 
 const startedAt = performance.now();
@@ -49,7 +49,7 @@ async function main(args: readonly string[]): Promise<boolean> {
     if (lacks !== undefined) throw new Error(lacks);
     mkdirSync(places.root, { recursive: true });
     await buildGuest(say);
-    await buildProjectDisk();
+    await buildProjectDisks();
     say('the disks of the guest are made');
     rmSync(places.rows, { force: true });
     const named = args.filter((arg) => arg !== '--short');

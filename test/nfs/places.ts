@@ -11,8 +11,10 @@ export const places = {
   disk: join(root, 'guest.img'),
   kernel: join(root, 'vmlinuz'),
   ramdisk: join(root, 'ramdisk.img'),
-  /** Longshore as it is built now, its Node, and the scripts of the guest. */
+  /** Longshore as it is built now, and the scripts of the guest. */
   projectDisk: join(root, 'project.img'),
+  /** The packages that Longshore needs at run time, and its Node. */
+  packagesDisk: join(root, 'packages.img'),
   /** A row for each scenario that a run has seen, one JSON object a line. */
   rows: join(root, 'rows.jsonl'),
   /** What the guest said at its last boots, one file a scenario. */

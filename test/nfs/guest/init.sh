@@ -10,7 +10,8 @@ mount -t devpts devpts /dev/pts
 mount -t tmpfs tmpfs /dev/shm
 mkdir -p /volumes /lanes
 mount /dev/vdc /volumes
-ln -sf /longshore/bin/node /usr/local/bin/node
+mount /dev/vdd /longshore/node_modules
+ln -sf /longshore/node_modules/.bin/node /usr/local/bin/node
 # ganesha finds the file system of its export there.
 ln -sf /proc/self/mounts /etc/mtab
 hostname guest

@@ -79,7 +79,7 @@ lane_mount() { # LANE OPTIONS
 agent_start() { # LANE FLAGS...
   local n=$1; shift
   nsenter --net=/run/netns/c$n setpriv --reuid 1000 --regid 1000 --clear-groups \
-    env HOME=/tmp UV_THREADPOOL_SIZE=64 NODE_COMPILE_CACHE=/compiled node /longshore/.build/cli.js serve --volume /mnt/$n \
+    env HOME=/tmp UV_THREADPOOL_SIZE=64 node /longshore/.build/cli.js serve --volume /mnt/$n \
     --state /lanes/$n/state --listen 10.0.2.$((20 + n)):8460 --metrics 10.0.2.$((20 + n)):8461 "$@" \
     </dev/null >>/lanes/$n/agent.log 2>&1 &
   echo $! >/lanes/$n/agent.pid
@@ -112,4 +112,8 @@ witness_end() { # LANE
   touch /lanes/$1/witness.end
   echo "$EPOCHREALTIME"
   cat /lanes/$1/witness.log
+}
+
+agent_kill() { # LANE
+  kill -KILL $(cat /lanes/$1/agent.pid) 2>/dev/null || true
 }
