@@ -59,7 +59,7 @@ async function ganesha(t: Test, minorVersions = '1, 2'): Promise<Ganesha> {
     const args = ['-F', '-L', 'STDOUT', '-f', paths.conf, '-N', 'NIV_EVENT', '-p', paths.pid];
     child = spawn('ganesha.nfsd', args, { stdio: ['ignore', log, log], cwd: folder });
     closeSync(log);
-    end = once(child, 'exit');
+    end = once(child, 'exit').catch(() => undefined);
     await once(child, 'spawn').catch((cause: unknown) => {
       throw new Error('install the Debian package nfs-ganesha', { cause });
     });
