@@ -105,7 +105,7 @@ const calls: Readonly<Record<string, [FaultRule['operations'], (folder: string) 
   create: [['create'], (folder) => `touch ${folder}/made`],
   write: [['write'], (folder) => `echo x > ${folder}/made`],
   fsync: [['fsync'], (folder) => `sync ${folder}/file`],
-  flush: [['flush'], (folder) => `cat ${folder}/file; echo x > ${folder}/made`],
+  flush: [['flush'], (folder) => `echo x > ${folder}/made`],
   fsyncdir: [['fsyncdir'], (folder) => `sync ${folder}`],
   mkdir: [['mkdir'], (folder) => `mkdir ${folder}/folder`],
   rename: [['rename'], (folder) => `mv ${folder}/file ${folder}/moved`],

@@ -22,6 +22,8 @@ const CHANGE = {
 };
 const KINDS = { folder: 4, file: 8, link: 10, other: 0 } as const;
 const NOREPLACE = 1;
+/** O_ACCMODE. */
+const ACCESS = 3;
 
 type Asked = wire.FuseRequest;
 type Answered = Buffer | Promise<Buffer>;
@@ -36,7 +38,7 @@ const nothing = Buffer.alloc(0);
 export class PassThrough {
   readonly inodes: InodeTable;
   readonly #faults: FaultRules;
-  readonly #files = new Map<number, { readonly fd: number; readonly inode: Inode }>();
+  readonly #files = new Map<number, OpenFile>();
   readonly #listings = new Map<number, readonly fs.Dirent[]>();
   #nextHandle = 1;
 
@@ -57,6 +59,8 @@ export class PassThrough {
     if (opcode === 'releasedir') return this.#releaseFolder(body);
     if (opcode === 'destroy') return nothing;
     if (opcode === 'unknown') throw new SystemError('ENOSYS');
+    // Of a file that was only read, no file system tells an error at close(2).
+    if (opcode === 'flush' && !this.#file(body).isWritable) return nothing;
     const { operation, paths } = this.#described(asked, opcode);
     await this.#faults.pass({ unique: asked.unique, pid: asked.pid, operation, paths });
     return this.#calls[opcode](asked);
@@ -179,7 +183,10 @@ export class PassThrough {
   #opened(inode: Inode, flags: number): Buffer {
     // Its path is a symbolic link of /proc, and the file is there: what looked for it or made it has done so before.
     const fd = fs.openSync(pathOf(inode), flags & ~(O_CREAT | O_EXCL | O_NOFOLLOW | O_TRUNC | O_DIRECT));
-    return wire.openAnswer(this.#keep({ fd, inode }), true);
+    return wire.openAnswer(
+      this.#keep({ fd, inode, isWritable: (flags & ACCESS) !== fs.constants.O_RDONLY }),
+      true,
+    );
   }
 
   #create({ inode: parent, uid, gid, body }: Asked): Buffer {
@@ -192,7 +199,10 @@ export class PassThrough {
     const { inode, stats } = this.inodes.lookUp(folder, name);
     return Buffer.concat([
       wire.entryAnswer(inode.id, stats),
-      wire.openAnswer(this.#keep({ fd, inode }), true),
+      wire.openAnswer(
+        this.#keep({ fd, inode, isWritable: (flags & ACCESS) !== fs.constants.O_RDONLY }),
+        true,
+      ),
     ]);
   }
 
@@ -239,18 +249,18 @@ export class PassThrough {
     }
   }
 
-  #keep(file: { fd: number; inode: Inode }): number {
+  #keep(file: OpenFile): number {
     const handle = this.#nextHandle++;
     this.#files.set(handle, file);
     return handle;
   }
 
   /** @throws {SystemError} ESTALE where its file is of another store than the volume has now. */
-  #file(body: Buffer): { fd: number } {
+  #file(body: Buffer): OpenFile {
     return this.#handle(wire.numberAt(body, 0));
   }
 
-  #handle(handle: number): { fd: number } {
+  #handle(handle: number): OpenFile {
     const file = this.#files.get(handle);
     if (file?.inode.store !== this.inodes.store) throw new SystemError('ESTALE');
     return file;
@@ -280,6 +290,12 @@ export class PassThrough {
       this.inodes.forget(wire.numberAt(body, 8 + index * 16), wire.numberAt(body, 16 + index * 16));
     }
   }
+}
+
+interface OpenFile {
+  readonly fd: number;
+  readonly inode: Inode;
+  readonly isWritable: boolean;
 }
 
 /** Opcodes of the kernel's own affairs, which no fault touches. */
