@@ -1,7 +1,7 @@
 /** What stands in the way of a runner, or happens to its pod, and what becomes of the script then. */
 import { writeFileSync } from 'node:fs';
 import t from 'tap';
-import type { Trouble } from '../../src/executors/executor.ts';
+import type { Executor, Trouble } from '../../src/executors/executor.ts';
 import { Fault } from '../../src/protocol/fault.ts';
 import { scriptKeyFor } from '../../src/protocol/ticket.ts';
 import { runOrderFor } from '../../src/scripts/run-order.ts';
@@ -14,7 +14,9 @@ import { PodNotes } from '../../src/scripts/pod-notes.ts';
 import { removeRunLeftovers } from '../../src/scripts/run-leftovers.ts';
 import { publishScript } from '../../src/scripts/script-start.ts';
 import { findOrCreateEpoch } from '../../src/mount/epoch.ts';
+import { MadeTrust } from '../harness/made-trust.ts';
 import { eventually } from '../harness/eventually.ts';
+import { MadeExecutor } from '../harness/made-executor.ts';
 import { endSegment, framesOf, stdout } from '../harness/made-journal.ts';
 import { finished, key1, request, scene, sceneOn, statusOf, t1, ticketOf } from './script-scene.ts';
 
@@ -122,6 +124,19 @@ t.test('invariant 13: nobody watches a script any more that is over, whether it 
   await book.cancel('server', t1);
   t.equal((await finished(book)).outcome?.code, 'SCRIPT_CANCELLED');
   await eventually(() => !executor.isWatched(key1));
+});
+
+t.test('a launch has what the script wishes of its pod, and its labels', async (t) => {
+  const { book, executor } = await scene(t);
+  const told: unknown[] = [];
+  executor.launch = (...given: Parameters<Executor['launch']>) => {
+    told.push(given.slice(1));
+    return MadeExecutor.prototype.launch.call(executor, given[0]);
+  };
+  const [pod, labels] = [{ image: 'own:1' }, { task: 'ServerTasks-1' }];
+  await book.start('server', t1, { ...request, pod, labels });
+  await finished(book);
+  t.same(told, [[pod, labels]]);
 });
 
 t.test('a quota that goes away in time costs nothing', async (t) => {
@@ -351,7 +366,9 @@ t.test(
   'what an executor has of scripts that nobody asked for is removed, and of the others nothing',
   async (t) => {
     const { volume } = await scene(t);
-    const { room, executor, book, events } = sceneOn(volume, { epoch: await findOrCreateEpoch(volume) });
+    const { room, executor, book, events } = sceneOn(volume, {
+      mount: new MadeTrust(await findOrCreateEpoch(volume)),
+    });
     t.teardown(() => book.close());
     await publishScript(room, { key: key1, server: 'server', ticket: t1, request });
     const { order } = { order: { key: scriptKeyFor('server', ticketOf('orphan')) } };
@@ -365,7 +382,9 @@ t.test(
 
 t.test('invariant 6: on an emptied volume nothing is taken for a leftover', async (t) => {
   const { volume } = await scene(t);
-  const { room, executor } = sceneOn(volume, { epoch: await findOrCreateEpoch(volume) });
+  const { room, executor } = sceneOn(volume, {
+      mount: new MadeTrust(await findOrCreateEpoch(volume)),
+    });
   executor.exists(key1);
   await volume.removeTree(volume.layout.identity);
   t.equal(await removeRunLeftovers(room, 0), 0);

@@ -56,6 +56,24 @@ t.test('a script runs in its workspace, with packages, files, variables and argu
   t.equal(artifact.text, 'left\n');
 });
 
+t.test('the labels of a script are on its pod', async (t) => {
+  const labels = { task: 'ServerTasks-4711', step: 'Deploy the web site' };
+  await agent.call('PUT', '/v1/scripts/labelled', { language: 'bash', body: 'true', labels });
+  const { status } = await agent.follow('labelled');
+  t.match(status.outcome, { code: 'SUCCEEDED' });
+  const found = await ground.kubectl(
+    'get',
+    'pods',
+    '-l',
+    'longshore.dev/task=ServerTasks-4711',
+    '-o',
+    'json',
+  );
+  const { items } = JSON.parse(found) as { items: { metadata: { annotations: Record<string, string> } }[] };
+  t.equal(items.length, 1);
+  t.same(JSON.parse(items[0]?.metadata.annotations['longshore.dev/labels'] ?? ''), labels);
+});
+
 t.test('invariant 11: a sensitive variable is neither in the pod nor on the volume', async (t) => {
   await agent.call('PUT', '/v1/scripts/secret', {
     language: 'bash',
@@ -168,6 +186,7 @@ t.test('children that left group and session are ended with the script', async (
 t.test('completed scripts leave neither pods nor Secrets nor workspaces', async (t) => {
   for (const ticket of [
     'whole',
+    'labelled',
     'secret',
     'view',
     'bytes',

@@ -48,10 +48,13 @@ t.test('a service account that is not there: CLUSTER_ACCOUNT_MISSING', async (t)
 t.test('a quota that is used up: CLUSTER_QUOTA, when the time of the launch is over', async (t) => {
   await quotaOf(t, 'none');
   await start(agent, 'over-quota');
+  await eventually(async () => (await answerOf('over-quota')).includes('exceeded quota: none'), 30_000);
+  t.match(JSON.parse(await answerOf('over-quota')), { state: 'published', outcome: null });
   await neverRuns(t, { ground, agent }, 'over-quota', {
     code: 'CLUSTER_QUOTA',
     says: /^the quota of the namespace leaves no room for the pod: .*exceeded quota: none/,
-    raw: /"reason":"Forbidden","message":".*requested: pods=1, used: pods=0, limited: pods=0"/,
+    // At most one each second; without pauses it would be 40 in these 20 s.
+    raw: /"reason":"Forbidden","message":".*requested: pods=1, used: pods=0, limited: pods=0","launches":1?\d\}/,
     told: /leaves no room for the pod: .*exceeded quota: none/,
   });
 });
