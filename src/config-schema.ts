@@ -121,6 +121,8 @@ export const CONFIG_SCHEMA = Type.Object({
   defaultGraceSeconds: whole('time between TERM and KILL for a script that asks for none', [0, 10, 600]),
   isolationTimeoutSeconds: whole('wait in an isolation line for a script that asks for none', [1, 3600, 7 * DAY_S]),
   journalMaxBytes: whole('journal that is kept of one script; lines beyond it are counted and not kept', [65_536, GIB, 2 ** 50]),
+  copyMaxBytes: whole('local disk of one script that works on a copy: what was staged for it, what it writes there, and the artifacts that are brought back', [2 ** 20, 16 * GIB, 2 ** 50]),
+  collectMs: whole('for bringing the artifacts of such a script to the volume; what is left then is told in its journal and not brought', [0, 600_000, 24 * HOUR_MS]),
   drainMs: whole('for the output of a script to close after its process ended', [0, 2000, 600_000]),
   launchTimeoutMs: whole('for a runner to take its script after it was started', [1000, 30_000, HOUR_MS]),
   reconcileMs: whole('time after which the volume is looked at again for what nobody told the agent', [50, 2000, HOUR_MS]),

@@ -1,7 +1,7 @@
 import { Type } from 'typebox';
 import { FAILURES, isFailureCode } from '../protocol/failure-table.ts';
 import { Fault } from '../protocol/fault.ts';
-import { LANGUAGES } from '../protocol/run-order.ts';
+import { LANGUAGES, STORAGES } from '../protocol/run-order.ts';
 import { LAYOUT_FOLDER } from '../protocol/volume-layout.ts';
 import type { ApiOptions } from './agent-view.ts';
 import { answers } from './answer-schemas.ts';
@@ -58,7 +58,7 @@ function capabilitiesOf({ version, limits, checkPod }: ApiOptions): Readonly<Rec
     name: 'longshore',
     versions: { agent: version, http: 1, volumeLayout: LAYOUT_FOLDER, node: process.version },
     languages: LANGUAGES,
-    storage: ['shared'],
+    storage: [...STORAGES],
     isolation: ['none', 'full'],
     digests: ['sha-256'],
     executor: checkPod ? 'kubernetes' : 'local',

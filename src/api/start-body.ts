@@ -1,5 +1,5 @@
 import { Type, type Static, type TSchema } from 'typebox';
-import { LANGUAGES } from '../protocol/run-order.ts';
+import { LANGUAGES, STORAGES } from '../protocol/run-order.ts';
 import type { Fault } from '../protocol/fault.ts';
 import { invalidField } from './problem.ts';
 
@@ -136,7 +136,12 @@ export function startBodySchema({ maxDeadlineSeconds }: { maxDeadlineSeconds: nu
       packages: list(Package, START_LIMITS.packages, 'pushed before; read-only'),
       variables: list(Variable, START_LIMITS.variables, 'become variables of its environment'),
       isolation: Type.Optional(Isolation),
-      storage: Type.Optional(Type.Enum(['shared'], { description: 'works in its workspace on the volume' })),
+      storage: Type.Optional(
+        Type.Enum([...STORAGES], {
+          description:
+            'shared: works in its workspace on the volume; copied: works on a copy on local disk, so that it outlives a restart of the storage; default shared',
+        }),
+      ),
       deadlineSeconds: Type.Optional(
         Type.Integer({
           minimum: 1,
@@ -167,14 +172,13 @@ const UNSUPPORTED_MEMBERS = ['command'] as const;
  */
 export function refuseUnsupported(body: unknown, can: { readonly pods: boolean }): void {
   if (typeof body !== 'object' || body === null) return;
-  const { language, storage } = body as Readonly<Record<string, unknown>>;
+  const { language } = body as Readonly<Record<string, unknown>>;
   for (const member of [...UNSUPPORTED_MEMBERS, ...(can.pods ? [] : ['pod'])]) {
     if (Object.hasOwn(body, member)) throw unsupported(`/${member}`, 'left out');
   }
   if (typeof language === 'string' && !LANGUAGES.some((known) => known === language)) {
     throw unsupported('/language', `one of ${LANGUAGES.join(', ')}`, language);
   }
-  if (storage === 'copied') throw unsupported('/storage', 'shared', storage);
 }
 
 function unsupported(field: string, rule: string, value?: string): Fault {

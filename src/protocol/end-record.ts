@@ -4,6 +4,13 @@ import { parseSha256, type Sha256 } from './digest.ts';
 /** What made the runner end the script: its deadline, or a TERM. Who sent the TERM only the agent can know. */
 export type StoppedBy = 'deadline' | 'signal';
 
+/** Artifacts of a script that worked on local disk which did not get to the volume: how many, and the first of them. */
+export interface NotCollected {
+  readonly files: number;
+  readonly bytes: number;
+  readonly first: readonly { readonly path: string; readonly bytes: number; readonly says: string }[];
+}
+
 /** The last thing a runner says: how the script ended. Success needs one of these, authentic (invariant 4). */
 export interface EndRecord {
   /** Exit code of the script's own process; null where it never started or a signal ended it. */
@@ -28,6 +35,8 @@ export interface EndRecord {
   readonly leftBehind: number;
   /** Times that the kernel killed for memory in the runner's cgroup, or null where that cannot be read. */
   readonly oomKills: number | null;
+  /** Left out where the volume has all that the script left. */
+  readonly notCollected?: NotCollected;
 }
 
 /** Reads the JSON of an end record; undefined where a member is missing or of another type. */
@@ -45,7 +54,8 @@ export function parseEndRecord(text: string): EndRecord | undefined {
     COUNTS.every((name) => isCount(record[name])) &&
     isString(record['journalDigest']) &&
     parseSha256(record['journalDigest']) !== undefined &&
-    isNullOr(record['oomKills'], isCount);
+    isNullOr(record['oomKills'], isCount) &&
+    isLeftOutOr(record['notCollected'], isNotCollected);
   // Every member was just checked against the type.
   return wellFormed ? (value as EndRecord) : undefined;
 }
@@ -62,6 +72,20 @@ const COUNTS = [
 function isFault(value: unknown): boolean {
   const { code, says } = (value ?? {}) as Record<string, unknown>;
   return isString(code) && isFailureCode(code) && isString(says);
+}
+
+function isNotCollected(value: unknown): boolean {
+  const { files, bytes, first } = (value ?? {}) as Record<string, unknown>;
+  return isCount(files) && isCount(bytes) && Array.isArray(first) && first.every(isNamed);
+}
+
+function isNamed(value: unknown): boolean {
+  const { path, bytes, says } = (value ?? {}) as Record<string, unknown>;
+  return isString(path) && isCount(bytes) && isString(says);
+}
+
+function isLeftOutOr(value: unknown, is: (value: unknown) => boolean): boolean {
+  return value === undefined || is(value);
 }
 
 function isNullOr(value: unknown, is: (value: unknown) => boolean): boolean {

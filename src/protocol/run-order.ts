@@ -11,6 +11,20 @@ export interface Variable {
   readonly sensitive: boolean;
 }
 
+/** Where a script works: in its workspace on the volume, or on a copy of it on local disk. */
+export const STORAGES = ['shared', 'copied'] as const;
+export type ScriptStorage = (typeof STORAGES)[number];
+
+/** What a runner is told of a script that works on local disk. */
+export interface CopyOrder {
+  /** Absolute; the executor says where, and null is no order for a runner. */
+  readonly folder: string | null;
+  /** Staged bytes that may be copied there, and bytes of artifacts that are brought back. */
+  readonly maxBytes: number;
+  /** For bringing the artifacts to the volume; what is left then is told and not brought. */
+  readonly collectMs: number;
+}
+
 /**
  * All that a runner is told. It never travels over the volume: on one machine it comes through the runner's stdin,
  * in a cluster through a Secret, since it holds the script's key and its sensitive values.
@@ -42,6 +56,8 @@ export interface RunOrder {
   readonly journalMaxBytes: number;
   /** A read or write on the volume that takes longer is given up. */
   readonly volumeDeadlineMs: number;
+  /** Null for a script that works in its workspace. */
+  readonly copy: CopyOrder | null;
 }
 
 /** What `out/started` says: who took the right to run this script, the only one that will ever be given. */

@@ -1,5 +1,5 @@
 import type { PodWishes } from './pod-wishes.ts';
-import type { Language } from './run-order.ts';
+import type { Language, ScriptStorage } from './run-order.ts';
 
 /** The body of `PUT /v1/scripts/{ticket}` as far as this version honours it; unknown members are refused. */
 export interface ScriptRequest {
@@ -14,7 +14,7 @@ export interface ScriptRequest {
     readonly sensitive?: boolean;
   }[];
   readonly isolation?: ScriptIsolation;
-  readonly storage?: 'shared';
+  readonly storage?: ScriptStorage;
   readonly deadlineSeconds?: number;
   readonly graceSeconds?: number;
   readonly labels?: Readonly<Record<string, string>>;

@@ -1,6 +1,6 @@
 import { environmentNameFor } from '../protocol/environment-name.ts';
 import type { RunOrder } from '../protocol/run-order.ts';
-import { WorkspaceLayout } from '../protocol/volume-layout.ts';
+import { scriptPlaces } from './script-places.ts';
 
 /** What belongs to the runner and not to the script: names of Longshore, of Node, and the size of libuv's pool. */
 const OF_THE_RUNNER = /^(?:LONGSHORE_|NODE_|UV_THREADPOOL_SIZE$)/;
@@ -13,7 +13,7 @@ export const PRELUDE_VARIABLE = 'LONGSHORE_PRELUDE';
 
 /** Returns the environment of the script: the runner's own, the variables of the order, and the script's places. */
 export function scriptEnvironment(order: RunOrder, base: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  const places = new WorkspaceLayout(order.workspace);
+  const places = scriptPlaces(order);
   return {
     ...Object.fromEntries(Object.entries(base).filter(([name]) => !OF_THE_RUNNER.test(name))),
     ...Object.fromEntries(order.variables.map(({ name, value }) => [environmentNameFor(name), value])),

@@ -14,10 +14,11 @@ import { StopRequest } from './stop-request.ts';
  *   runner.cjs --order FILE       the same, for an order in the file of a Secret
  *   runner.cjs --spare            the same, for an order that comes later: loads everything before it waits
  *   runner.cjs --clear COOKIE     KILLs every process that carries the cookie
+ *   runner.cjs --remove FOLDER    removes the copy that a script worked on
  *   runner.cjs --install FOLDER   copies itself and what starts it into the folder
  *
- * Exit codes: 0 an end record was written to stdout, or another runner has the script, or nothing is left to clear, or
- * it is installed; 70 neither (EX_SOFTWARE). How the script ended stands in the end record alone.
+ * Exit codes: 0 an end record was written to stdout, or another runner has the script, or nothing is left to clear or
+ * remove, or it is installed; 70 neither (EX_SOFTWARE). How the script ended stands in the end record alone.
  *
  * A start is quick because bash starts beside it: it is spawned first, and what is not needed for that (node:crypto
  * alone takes 4 ms) is loaded while it comes up.
@@ -38,6 +39,7 @@ async function main(): Promise<void> {
   process.exitCode = FAILED;
   const [mode, value] = process.argv.slice(2);
   if (mode === '--clear' && value) process.exit(await clear(value));
+  if (mode === '--remove' && value) process.exit(await remove(value));
   if (mode === '--install' && value) process.exit(await install(value));
   if (mode === '--spare') await rehearse();
   const order = mode === '--order' && value ? orderIn(value) : readRunOrder(STDIN);
@@ -106,6 +108,16 @@ async function clear(cookie: string): Promise<number> {
   const { ProcessTree } = await import('./process-tree.ts');
   const { left } = await new ProcessTree({ cookie, withPreludes: true }).kill();
   return left.length === 0 ? OK : FAILED;
+}
+
+async function remove(folder: string): Promise<number> {
+  const { removeLocalTree } = await import('./local-removal.ts');
+  try {
+    await removeLocalTree(folder);
+    return OK;
+  } catch (error) {
+    return say(`could not remove ${folder}: ${String(error)}`);
+  }
 }
 
 /** A promise that rejects with the first error that nothing caught, or when there is nothing left to wait for. */

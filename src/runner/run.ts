@@ -1,38 +1,17 @@
-import type { EndRecord } from '../protocol/end-record.ts';
-import { Fault } from '../protocol/fault.ts';
 import type { RunOrder } from '../protocol/run-order.ts';
 import { WorkspaceLayout } from '../protocol/volume-layout.ts';
 import { oomKillCount } from './cgroup-memory.ts';
 import { takeClaim } from './claim.ts';
 import { FrameWriter } from './frame-writer.ts';
+import { LocalCopy } from './local-copy.ts';
 import { ownClaim } from './own-claim.ts';
-import { writeResult } from './result-file.ts';
-import { ScriptCourse, type CourseEnd } from './script-course.ts';
-import type { ScriptProcess } from './script-process.ts';
+import { tellEnd, type RunEnd } from './run-end.ts';
+import type { RunnerHost } from './runner-host.ts';
+import { ScriptCourse } from './script-course.ts';
+import { scriptPlaces } from './script-places.ts';
 import type { StdoutWitness } from './stdout-witness.ts';
-import type { StopRequest } from './stop-request.ts';
 import { verifyWorkspace } from './verify.ts';
-import type { VolumeFiles } from './volume-files.ts';
 import { VolumeJournal } from './volume-journal.ts';
-
-/** What a run has beside its order. */
-export interface RunnerHost {
-  readonly stdout: StdoutWitness;
-  readonly files: VolumeFiles;
-  /** The interpreter, waiting for its word. */
-  readonly preparing: Promise<ScriptProcess>;
-  readonly stop: StopRequest;
-  /** Rejects when this program meets an error that nothing catches. */
-  readonly crashed: Promise<never>;
-  /** Nothing but this script runs in the container of this program. */
-  readonly wholeContainer: boolean;
-}
-
-/** `silent`: another one has the claim. Otherwise whether the end record was written to stdout. */
-export type RunEnd = 'silent' | 'recorded' | 'unrecorded';
-
-/** For the reader of stdout to take the last frames. */
-const STDOUT_DEADLINE_MS = 30_000;
 
 /**
  * The way of one script through a runner.
@@ -50,12 +29,29 @@ const STDOUT_DEADLINE_MS = 30_000;
  * was sealed.
  */
 export async function runScript(order: RunOrder, host: RunnerHost): Promise<RunEnd> {
-  const { files, stdout } = host;
-  const places = new WorkspaceLayout(order.workspace);
   const givenUp = new AbortController();
-  const verified = verifyWorkspace(order, { files, signal: givenUp.signal });
+  const copy = order.copy ? new LocalCopy(scriptPlaces(order), order.copy.maxBytes) : undefined;
+  const verified = verifyWorkspace(order, { files: host.files, signal: givenUp.signal, copy });
   // Told where it is awaited; until then, and when the claim is lost, it is nobody's error.
   verified.catch(() => undefined);
+  try {
+    return await claimAndRun(order, host, { verified, givenUp });
+  } finally {
+    givenUp.abort();
+    if (copy !== undefined) await removeCopy(order, verified);
+  }
+}
+
+interface Checking {
+  readonly verified: Promise<void>;
+  /** Nobody waits for the verification any more. */
+  readonly givenUp: AbortController;
+}
+
+async function claimAndRun(order: RunOrder, host: RunnerHost, checking: Checking): Promise<RunEnd> {
+  const { files, stdout } = host;
+  const { verified, givenUp } = checking;
+  const places = new WorkspaceLayout(order.workspace);
   const oomKillsBefore = oomKillCount();
   const claim = await takeClaim(files, places.started, ownClaim(stdout.path)).catch(
     async (error: unknown) => {
@@ -79,22 +75,15 @@ export async function runScript(order: RunOrder, host: RunnerHost): Promise<RunE
   const course = { order, journal, checked, ...host, stdout: pacedBy(stdout, volume) };
   const end = await new ScriptCourse(course).run();
   givenUp.abort();
+  return tellEnd({ order, host, places, journal, volume, oomKillsBefore }, end);
+}
 
-  journal.flush();
-  const record = endRecord(end, journal, {
-    framesNotOnVolume: await volume.settle(),
-    oomKills: oomKillsSince(oomKillsBefore),
-  });
-  const endFrame = journal.sealEnd(record);
-  // Where a call hangs already, others would only wait for their deadlines: stdout has everything.
-  if (files.overdue === 0) {
-    // Allowed to fail: what the record says about the volume's copy stays true, and the reader has the one on stdout.
-    await Promise.allSettled([
-      volume.end(endFrame),
-      writeResult(files, places.result, { endFrame, outcome: record }),
-    ]);
-  }
-  return (await stdout.end(endFrame, STDOUT_DEADLINE_MS)) ? 'recorded' : 'unrecorded';
+/** Also of a script that never ran. What cannot be removed is left to whoever gave the folder. */
+async function removeCopy({ copy }: RunOrder, verified: Promise<void>): Promise<void> {
+  // Nothing more is copied once it has ended.
+  await verified.catch(() => undefined);
+  const { removeLocalTree } = await import('./local-removal.ts');
+  if (copy?.folder) await removeLocalTree(copy.folder).catch(() => undefined);
 }
 
 /** A log of a pod is rotated, and what it loses the volume must have: then the slower of the two sets the pace. */
@@ -112,38 +101,4 @@ function pacedBy(stdout: StdoutWitness, volume: VolumeJournal): StdoutWitness {
     },
     end: (frame, deadlineMs) => stdout.end(frame, deadlineMs),
   };
-}
-
-function endRecord(
-  end: CourseEnd,
-  journal: FrameWriter,
-  counts: Pick<EndRecord, 'framesNotOnVolume' | 'oomKills'>,
-): EndRecord {
-  const { exitCode, signal, stoppedBy, leftBehind, stdoutBytes, stderrBytes } = end;
-  return {
-    exitCode,
-    signal,
-    stoppedBy,
-    fault: end.error === undefined ? null : faultOf(end.error),
-    startedAt: end.startedAt.toISOString(),
-    endedAt: end.endedAt.toISOString(),
-    lines: journal.lines,
-    stdoutBytes,
-    stderrBytes,
-    journalDigest: journal.journalDigest(),
-    linesOverLimit: journal.linesOverLimit,
-    leftBehind,
-    ...counts,
-  };
-}
-
-function faultOf(error: unknown): EndRecord['fault'] {
-  if (error instanceof Fault) return { code: error.code, says: error.message };
-  const text = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
-  return { code: 'RUNNER_FAILED', says: `the runner met an error that it does not know: ${text}` };
-}
-
-function oomKillsSince(before: number | null): number | null {
-  const now = oomKillCount();
-  return now === null || before === null ? null : Math.max(0, now - before);
 }

@@ -20,7 +20,8 @@ const NO_LINKS: ReadonlySet<number> = new Set([1, 31, 38, 95]);
 
 /** Returns the positive number of an error of a system call, also below a Fault; undefined for any other value. */
 export function errnoOf(error: unknown): number | undefined {
-  const below = error instanceof Fault ? error.cause : error;
+  // Not below faults of the local disk: what is absent there is not absent on the volume.
+  const below = error instanceof Fault && error.code.startsWith('STORAGE_') ? error.cause : error;
   const number = below instanceof Error && 'errno' in below ? below.errno : undefined;
   return typeof number === 'number' ? Math.abs(number) : undefined;
 }

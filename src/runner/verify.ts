@@ -5,6 +5,7 @@ import { Fault } from '../protocol/fault.ts';
 import { parseManifest, type Manifest, type ManifestEntry } from '../protocol/manifest.ts';
 import type { RunOrder } from '../protocol/run-order.ts';
 import { WorkspaceLayout } from '../protocol/volume-layout.ts';
+import type { LocalCopy } from './local-copy.ts';
 import { patiently } from './patience.ts';
 import { isAbsent, isNoFile } from './storage-fault.ts';
 import type { VolumeFiles } from './volume-files.ts';
@@ -13,6 +14,8 @@ import type { VolumeFiles } from './volume-files.ts';
 export interface Verification {
   readonly files: VolumeFiles;
   readonly signal: AbortSignal;
+  /** Gets every file as it is read, for a script that works on local disk. */
+  readonly copy?: LocalCopy | undefined;
 }
 
 /** Files read at once; fewer than the pool has threads, so that hung reads leave one for everything else. */
@@ -25,16 +28,17 @@ const MAX_MANIFEST_BYTES = 64 * 1024 * 1024;
  * Reads everything that was staged, on this side of the mount, before anything of it runs (invariant 2).
  *
  * Returns when the volume is the one that was staged on, the manifest the one that was ordered, and every file of it
- * whole; `files/` and `packages/` hold nothing else. Reads only; may run beside anything.
+ * whole; `files/` and `packages/` hold nothing else. The volume is only read, and once; may run beside anything.
  *
  * @throws {Fault} STORAGE_EMPTIED, STORAGE_REPLACED about the epoch; STAGING_MISMATCH naming the first path that
- * differs; STORAGE_ codes of the reads themselves.
+ * differs; STORAGE_ codes of the reads themselves; STAGING_DISK_FULL, RUNNER_FAILED of the copy.
  */
 export async function verifyWorkspace(order: RunOrder, verification: Verification): Promise<void> {
   const { files } = verification;
   const places = new WorkspaceLayout(order.workspace);
   await verifyEpoch(order, files);
   const manifest = await readManifest(order, files);
+  await verification.copy?.begin(manifest);
   await verifyEntries(places, manifest, verification);
   await verifyNothingElse(places, manifest, files);
 }
@@ -81,7 +85,7 @@ async function verifyEntries(
       if (entry === undefined) return;
       const room = Math.min(entry.size + 1, CHUNK_BYTES);
       if (buffer.length < room) buffer = Buffer.allocUnsafe(room);
-      await verifyEntry(places, entry, { files: verification.files, buffer }).catch((error: unknown) => {
+      await verifyEntry(places, entry, { ...verification, buffer }).catch((error: unknown) => {
         failures.set(index, error);
       });
     }
@@ -92,8 +96,7 @@ async function verifyEntries(
   if (failures.has(first)) throw failures.get(first);
 }
 
-interface EntryReader {
-  readonly files: VolumeFiles;
+interface EntryReader extends Verification {
   readonly buffer: Buffer;
 }
 
@@ -102,11 +105,9 @@ async function verifyEntry(
   entry: ManifestEntry,
   reader: EntryReader,
 ): Promise<void> {
-  const found = await orAbsent(() => digestOf(places.entry(entry.path), entry.size, reader)).catch(
-    (error: unknown) => {
-      throw isNoFile(error) ? mismatch(`${entry.path} is no plain file`, error) : error;
-    },
-  );
+  const found = await orAbsent(() => digestOf(places, entry, reader)).catch((error: unknown) => {
+    throw isNoFile(error) ? mismatch(`${entry.path} is no plain file`, error) : error;
+  });
   if (found === undefined) throw mismatch(`${entry.path} is missing`);
   if (found.size !== entry.size) {
     const seen = found.size > entry.size ? 'more' : `${found.size} bytes`;
@@ -116,20 +117,27 @@ async function verifyEntry(
   throw mismatch(`${entry.path} has the SHA-256 ${found.sha256}, not ${entry.sha256}`);
 }
 
-/** Reads to the end, or until there are more than `maxBytes`. */
+/** Reads to the end, or until there is more than was staged; hands on what it reads. */
 async function digestOf(
-  path: string,
-  maxBytes: number,
-  { files, buffer }: EntryReader,
+  places: WorkspaceLayout,
+  entry: ManifestEntry,
+  { files, copy, signal, buffer }: EntryReader,
 ): Promise<{ size: number; sha256: string }> {
   const hash = createHash('sha256');
   let size = 0;
-  await files.readThrough(path, buffer, (part) => {
-    hash.update(part);
-    size += part.length;
-    // Read to the end, which is where less came than there was room for.
-    return size < maxBytes || (size === maxBytes && part.length === buffer.length);
-  });
+  const target = await copy?.open(entry.path);
+  try {
+    await files.readThrough(places.entry(entry.path), buffer, (part) => {
+      hash.update(part);
+      size += part.length;
+      // Read to the end, which is where less came than there was room for.
+      const more = size < entry.size || (size === entry.size && part.length === buffer.length);
+      if (signal.aborted) return false;
+      return target === undefined ? more : target.write(part).then(() => more);
+    });
+  } finally {
+    await target?.close();
+  }
   return { size, sha256: hash.digest('hex') };
 }
 

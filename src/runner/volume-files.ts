@@ -1,13 +1,22 @@
 import { randomBytes } from 'node:crypto';
-import { close, constants, fsync, link, open, read, readdir, rename, unlink, writev } from 'node:fs';
-import type { Dirent } from 'node:fs';
+import { close, constants, fsync, link, mkdir, open, read, readdir, rename, statfs, unlink } from 'node:fs';
+import { writev, type Dirent } from 'node:fs';
 import { Fault } from '../protocol/fault.ts';
-import { storageFault } from './storage-fault.ts';
+import { isTaken, storageFault } from './storage-fault.ts';
 
 // O_NONBLOCK: a script may have put a FIFO where a file was, and opening one waits for its other end.
 const { O_RDONLY, O_WRONLY, O_CREAT, O_NOFOLLOW, O_NONBLOCK } = constants;
 const READ = O_RDONLY | O_NOFOLLOW | O_NONBLOCK;
 const WRITE = O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK;
+
+/** A file that is written in parts is made durable in between, so that no single fsync has much to do. */
+const SYNC_BYTES = 32 * 1024 * 1024;
+
+/** Calls of a process on the volume; see VolumeFiles. */
+interface Calls {
+  inside: number;
+  overdue: number;
+}
 
 /** How node:fs tells the end of a call; `value` is there unless there is an error or nothing to tell. */
 type Done<T> = (error: Error | null, value?: T) => void;
@@ -23,30 +32,39 @@ type Done<T> = (error: Error | null, value?: T) => void;
  */
 export class VolumeFiles {
   readonly #deadlineMs: number;
-  #inside = 0;
-  #overdue = 0;
+  readonly #calls: Calls;
 
-  constructor({ deadlineMs }: { deadlineMs: number }) {
+  constructor({ deadlineMs, calls }: { deadlineMs: number; calls?: Calls }) {
     this.#deadlineMs = deadlineMs;
+    this.#calls = calls ?? { inside: 0, overdue: 0 };
   }
 
   /** Calls that are in the kernel. */
   get inside(): number {
-    return this.#inside;
+    return this.#calls.inside;
   }
 
   /** Those of them that are past their deadline. */
   get overdue(): number {
-    return this.#overdue;
+    return this.#calls.overdue;
+  }
+
+  /** The same calls with another deadline, counted together with these. */
+  withDeadline(deadlineMs: number): VolumeFiles {
+    return new VolumeFiles({ deadlineMs, calls: this.#calls });
   }
 
   /** Reads a file through `buffer` from its start; `take` gets each part, and false from it ends the reading. */
-  async readThrough(path: string, buffer: Buffer, take: (part: Buffer) => boolean): Promise<void> {
+  async readThrough(
+    path: string,
+    buffer: Buffer,
+    take: (part: Buffer) => boolean | Promise<boolean>,
+  ): Promise<void> {
     await this.#withOpen(path, READ, async (fd) => {
       const begin = (done: Done<number>): void => read(fd, buffer, 0, buffer.length, null, done);
       for (let more = true; more;) {
         const bytes = await this.#within('read', path, begin);
-        more = bytes > 0 && take(buffer.subarray(0, bytes));
+        more = bytes > 0 && (await take(buffer.subarray(0, bytes)));
       }
     });
   }
@@ -90,6 +108,38 @@ export class VolumeFiles {
       await this.#writeAll(fd, [bytes], { path, position: 0 });
       await this.#within('fsync', path, (done: Done<undefined>) => fsync(fd, done));
     });
+  }
+
+  /** The same for a file that comes in parts, each used up before the next one is asked for. */
+  async createDurableFrom(path: string, parts: AsyncIterable<Buffer>): Promise<void> {
+    const flush = (fd: number): Promise<undefined> =>
+      this.#within('fsync', path, (done: Done<undefined>) => fsync(fd, done));
+    await this.#withOpen(path, 'wx', async (fd) => {
+      let position = 0;
+      let synced = 0;
+      for await (const part of parts) {
+        await this.#writeAll(fd, [part], { path, position });
+        position += part.length;
+        if (position - synced < SYNC_BYTES) continue;
+        await flush(fd);
+        synced = position;
+      }
+      await flush(fd);
+    });
+  }
+
+  /** Makes a folder, or finds that the name is taken. */
+  async makeFolder(path: string): Promise<void> {
+    try {
+      await this.#within('mkdir', path, (done) => mkdir(path, done));
+    } catch (error) {
+      if (!isTaken(error)) throw error;
+    }
+  }
+
+  /** Asks the file system of a path itself, which no client of a network file system answers from a cache. */
+  async askFileSystem(path: string): Promise<void> {
+    await this.#within('statfs', path, (done: Done<unknown>) => statfs(path, done));
   }
 
   /** Makes a file, or the entries of a folder, durable. */
@@ -136,7 +186,7 @@ export class VolumeFiles {
     } catch (error) {
       // The first error is the one to tell; closing only gives the descriptor back. Nor is a second deadline waited
       // for: a descriptor on a hung mount is left to the end of the process.
-      if (this.#overdue === 0) await shut().catch(() => undefined);
+      if (this.#calls.overdue === 0) await shut().catch(() => undefined);
       throw error;
     }
     // EIO and ENOSPC of earlier writes may come only now.
@@ -149,15 +199,15 @@ export class VolumeFiles {
     let late = false;
     const timer = setTimeout(() => {
       late = true;
-      this.#overdue += 1;
+      this.#calls.overdue += 1;
       const message = `${operation} ${path} did not return within ${this.#deadlineMs} ms`;
       reject(new Fault('STORAGE_TIMEOUT', message));
     }, this.#deadlineMs);
-    this.#inside += 1;
+    this.#calls.inside += 1;
     begin((error, value) => {
       clearTimeout(timer);
-      this.#inside -= 1;
-      if (late) this.#overdue -= 1;
+      this.#calls.inside -= 1;
+      if (late) this.#calls.overdue -= 1;
       if (error) reject(storageFault(operation, path, error));
       // Without an error it is what the call returns, which is nothing where T is undefined.
       else resolve(value as T);

@@ -112,6 +112,7 @@ function evidenceOf(end: EndRecord): Record<string, unknown> {
     linesOverLimit,
     leftBehind,
     oomKills,
+    notCollected,
   } = end;
   return {
     lines,
@@ -122,5 +123,6 @@ function evidenceOf(end: EndRecord): Record<string, unknown> {
     linesOverLimit,
     leftBehind,
     oomKills,
+    ...(notCollected && { notCollected }),
   };
 }

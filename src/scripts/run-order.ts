@@ -1,4 +1,4 @@
-import type { RunOrder, Variable } from '../protocol/run-order.ts';
+import type { CopyOrder, RunOrder, Variable } from '../protocol/run-order.ts';
 import { openText, scriptSealKey, sealText } from '../protocol/seal.ts';
 import { Fault } from '../protocol/fault.ts';
 import { cookieOf, journalKeyOf, type ScriptRoom } from './script-room.ts';
@@ -32,7 +32,12 @@ export function runOrderFor(room: ScriptRoom, asked: Asked): RunOrder {
     drainMs,
     journalMaxBytes,
     volumeDeadlineMs,
+    copy: asked.storage === 'copied' ? copyOrderFor(room) : null,
   };
+}
+
+function copyOrderFor({ limits }: ScriptRoom): CopyOrder {
+  return { folder: null, maxBytes: limits.copyMaxBytes, collectMs: limits.collectMs };
 }
 
 function openVariables(room: ScriptRoom, asked: Asked): Variable[] {

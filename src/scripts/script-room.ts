@@ -18,6 +18,9 @@ export interface ScriptLimits {
   readonly drainMs: number;
   readonly journalMaxBytes: number;
   readonly volumeDeadlineMs: number;
+  /** Of a script that works on local disk: see CopyOrder. */
+  readonly copyMaxBytes: number;
+  readonly collectMs: number;
   /** From handing a script to the executor until its runner has taken the claim. */
   readonly launchTimeoutMs: number;
   /** How long nothing may happen before the volume is asked again what is true. */
@@ -52,8 +55,10 @@ export function cookieOf(room: ScriptRoom, key: ScriptKey): string {
 export function scriptLimitsFrom(config: Config): ScriptLimits {
   const { maxScripts, isolationTimeoutSeconds, drainMs, journalMaxBytes, launchTimeoutMs, reconcileMs } =
     config;
+  const { copyMaxBytes, collectMs } = config;
   return {
     ...{ maxScripts, isolationTimeoutSeconds, drainMs, journalMaxBytes, launchTimeoutMs, reconcileMs },
+    ...{ copyMaxBytes, collectMs },
     defaultDeadlineMs: config.defaultDeadlineSeconds * 1000,
     defaultGraceMs: config.defaultGraceSeconds * 1000,
     volumeDeadlineMs: config.volumeDeadlineMs,

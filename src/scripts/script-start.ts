@@ -2,10 +2,10 @@ import { Fault } from '../protocol/fault.ts';
 import type { ScriptRequest } from '../protocol/script-request.ts';
 import { agentKeyName } from '../protocol/seal.ts';
 import type { ScriptKey, Ticket } from '../protocol/ticket.ts';
-import { removeStaged, stageWorkspace } from '../staging/workspace.ts';
+import { publishWorkspace, removeStaged, stageWorkspace } from '../staging/workspace.ts';
 import { sealVariables } from './run-order.ts';
 import { bodyMarkOf, variablesOf, workspacePlanFor } from './script-plan.ts';
-import type { ScriptRoom } from './script-room.ts';
+import { proveAbsence, type ScriptRoom } from './script-room.ts';
 import type { Asked } from './ticket-record.ts';
 
 /** Who asks for what. */
@@ -31,9 +31,9 @@ export interface Published {
  * @throws {Fault} TICKET_CONFLICT, TICKET_COMPLETED, and the codes of staging, after which nothing is left.
  */
 export async function publishScript(room: ScriptRoom, start: Start): Promise<Published> {
-  const earlier = await room.records.asked(start.key);
+  const earlier = room.kept.get(start.key)?.asked ?? (await room.records.asked(start.key));
   if (earlier) return { asked: await sameOrFault(room, start, earlier), isNew: false };
-  const asked = await stage(room, start);
+  const asked = await stage(room, start).catch((error: unknown) => refused(room, error));
   if (await room.records.publish(asked)) return { asked, isNew: true };
   await removeStaged(room.volume, asked.staging);
   const winner = await room.records.asked(start.key);
@@ -42,13 +42,24 @@ export async function publishScript(room: ScriptRoom, start: Start): Promise<Pub
   return { asked: await sameOrFault(room, start, winner), isNew: false };
 }
 
+/** Gives the staged folder of a record its name, which an agent that was killed may not have come to; false where there is none. */
+export async function placeWorkspace({ volume }: ScriptRoom, { staging, key }: Asked): Promise<boolean> {
+  try {
+    await publishWorkspace(volume, staging, key);
+    return true;
+  } catch (error) {
+    if (error instanceof Fault && error.code === 'WORKSPACE_LOST') return false;
+    throw error;
+  }
+}
+
 async function sameOrFault(
   room: ScriptRoom,
   { key, ticket, request }: Start,
   earlier: Asked,
 ): Promise<Asked> {
   const detail = { ticket };
-  if (await room.records.tombstone(key)) {
+  if (room.kept.get(key)?.tombstone ?? (await tombstoneOnVolume(room, key))) {
     throw new Fault('TICKET_COMPLETED', `${ticket} was completed and never runs again; use a new ticket`, {
       detail,
     });
@@ -60,6 +71,13 @@ async function sameOrFault(
   });
 }
 
+/** On an emptied volume no package is there, and a server that is told so would not come again. */
+async function refused(room: ScriptRoom, error: unknown): Promise<never> {
+  const isAbsence = error instanceof Fault && ['PACKAGE_MISSING', 'BLOB_MISSING'].includes(error.code);
+  if (isAbsence) await proveAbsence(room);
+  throw error;
+}
+
 /** Says that a script can be neither read nor driven here. */
 export function foreignKey(asked: Asked, room: ScriptRoom): Fault {
   const own = agentKeyName(room.agentKey);
@@ -68,6 +86,10 @@ export function foreignKey(asked: Asked, room: ScriptRoom): Fault {
     `${asked.ticket} is sealed with the agent key ${asked.agentKeyName}, and this agent has ${own}; agents of one volume need one key file`,
     { detail: { ticket: asked.ticket } },
   );
+}
+
+async function tombstoneOnVolume({ records, kept }: ScriptRoom, key: ScriptKey): Promise<boolean> {
+  return kept.get(key) === undefined && (await records.tombstone(key)) !== undefined;
 }
 
 async function stage(room: ScriptRoom, { key, server, ticket, request }: Start): Promise<Asked> {
@@ -91,6 +113,7 @@ async function stage(room: ScriptRoom, { key, server, ticket, request }: Start):
     deadlineMs:
       request.deadlineSeconds === undefined ? limits.defaultDeadlineMs : request.deadlineSeconds * 1000,
     graceMs: request.graceSeconds === undefined ? limits.defaultGraceMs : request.graceSeconds * 1000,
+    ...(request.storage === 'copied' && { storage: request.storage }),
     labels: request.labels ?? {},
     ...(request.pod && { pod: request.pod }),
   };

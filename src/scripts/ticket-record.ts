@@ -33,6 +33,8 @@ export interface Asked {
   readonly isolation: (ScriptIsolation & { readonly timeoutSeconds: number }) | null;
   readonly deadlineMs: number;
   readonly graceMs: number;
+  /** Left out for a script that works in its workspace. */
+  readonly storage?: 'copied';
   readonly labels: Readonly<Record<string, string>>;
   /** What the script wishes of its pod. */
   readonly pod?: PodWishes;

@@ -240,6 +240,7 @@ test('parseRunOrder() takes an order of this version, and nothing that was cut o
     drainMs: 1,
     journalMaxBytes: 1,
     volumeDeadlineMs: 1,
+    copy: null,
   };
   const text = JSON.stringify(order);
   t.strictSame(parseRunOrder(text), order);

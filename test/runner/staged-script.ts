@@ -98,6 +98,7 @@ export function stageScriptIn(
     drainMs: 1000,
     journalMaxBytes: 1024 * 1024 * 1024,
     volumeDeadlineMs: 5000,
+    copy: null,
     ...changes,
   };
   return { folder, order, places, key: journalKey };

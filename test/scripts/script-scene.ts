@@ -5,6 +5,7 @@ import type { ScriptRequest } from '../../src/protocol/script-request.ts';
 import type { ScriptStatus } from '../../src/protocol/script-status.ts';
 import { parseTicket, scriptKeyFor, type Ticket } from '../../src/protocol/ticket.ts';
 import { AgentLines } from '../../src/scripts/agent-lines.ts';
+import { KeptScripts } from '../../src/scripts/kept-scripts.ts';
 import { ScriptBook } from '../../src/scripts/script-book.ts';
 import type { ScriptEvent } from '../../src/scripts/script-events.ts';
 import { type ScriptRoom } from '../../src/scripts/script-room.ts';
@@ -12,6 +13,7 @@ import { TicketRecords } from '../../src/scripts/ticket-record.ts';
 import { BlobStore } from '../../src/staging/blob-store.ts';
 import { PackageStore } from '../../src/staging/package-store.ts';
 import { eventually } from '../harness/eventually.ts';
+import { MadeTrust } from '../harness/made-trust.ts';
 import { MadeExecutor } from '../harness/made-executor.ts';
 import { temporaryVolume } from '../harness/temporary-volume.ts';
 
@@ -25,12 +27,14 @@ export interface Scene {
   readonly room: ScriptRoom;
   readonly executor: MadeExecutor;
   readonly events: ScriptEvent[];
+  readonly mount: MadeTrust;
   readonly book: ScriptBook;
 }
 
 export function sceneOn(volume: Volume, more: Partial<ScriptRoom> = {}): Scene {
   const executor = new MadeExecutor();
   const events: ScriptEvent[] = [];
+  const mount = new MadeTrust('epoch');
   const blobs = new BlobStore(volume, { ...stores, ...space });
   const now = more.now ?? ((): Date => new Date());
   const room: ScriptRoom = {
@@ -40,7 +44,8 @@ export function sceneOn(volume: Volume, more: Partial<ScriptRoom> = {}): Scene {
     lines: new AgentLines(volume, now),
     executor,
     agentKey,
-    epoch: 'epoch',
+    mount,
+    kept: new KeptScripts((more.executor ?? executor).keep, agentKey),
     limits: {
       maxScripts: 3,
       defaultDeadlineMs: 60_000,
@@ -48,6 +53,8 @@ export function sceneOn(volume: Volume, more: Partial<ScriptRoom> = {}): Scene {
       isolationTimeoutSeconds: 60,
       drainMs: 0,
       journalMaxBytes: 1 << 20,
+      copyMaxBytes: 2 ** 30,
+      collectMs: 10_000,
       volumeDeadlineMs: 5000,
       launchTimeoutMs: 300,
       reconcileMs: 50,
@@ -56,7 +63,7 @@ export function sceneOn(volume: Volume, more: Partial<ScriptRoom> = {}): Scene {
     observe: (event) => events.push(event),
     ...more,
   };
-  return { room, executor, events, book: new ScriptBook(room) };
+  return { room, executor, events, mount, book: new ScriptBook(room) };
 }
 
 export async function scene(t: {

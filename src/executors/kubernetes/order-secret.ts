@@ -48,7 +48,9 @@ export function orderInPod(order: RunOrder): RunOrder {
   // The identity is mounted without the folders above it; its file keeps the name that it has on the volume.
   const { identity, epoch } = new VolumeLayout('');
   const epochFile = `${POD_PATHS.identity}${epoch.slice(identity.length)}`;
-  return { ...order, workspace: POD_PATHS.workspace, epochFile };
+  // Below the mount, which nobody can remove.
+  const copy = order.copy && { ...order.copy, folder: `${POD_PATHS.copy}/script` };
+  return { ...order, workspace: POD_PATHS.workspace, epochFile, copy };
 }
 
 /** @throws {Fault} CLUSTER_POD_REFUSED when the order is larger than a Secret can be. */

@@ -13,6 +13,8 @@ export const POD_PATHS = {
   order: '/longshore/order',
   workspace: '/longshore/workspace',
   identity: '/longshore/identity',
+  /** On the disk of the node, for a script that does not work on the volume. */
+  copy: '/longshore/copy',
   temporary: '/tmp',
 } as const;
 

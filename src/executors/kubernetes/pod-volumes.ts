@@ -1,4 +1,5 @@
 import type { V1Volume, V1VolumeMount } from '@kubernetes/client-node';
+import type { RunOrder } from '../../protocol/run-order.ts';
 import { VolumeLayout, WorkspaceLayout } from '../../protocol/volume-layout.ts';
 import type { Plain } from './api-object.ts';
 import { runnerSourceFor } from './pod-image.ts';
@@ -8,6 +9,7 @@ import type { PodOrder, PodSetup } from './pod-setup.ts';
 const CLAIM_VOLUME = 'claim';
 const TEMPORARY_VOLUME = 'temporary';
 const RUNNER_VOLUME = 'runner';
+const COPY_VOLUME = 'copy';
 
 /** The user of the pod reads it, and it owns nothing in a Secret's folder: everybody in this container may. */
 const READABLE = 0o444;
@@ -19,6 +21,7 @@ export function volumesFor(podOrder: PodOrder, setup: PodSetup): Plain<V1Volume>
     { name: CLAIM_VOLUME, persistentVolumeClaim: { claimName: setup.claim } },
     { name: ORDER_VOLUME, secret: { secretName, defaultMode: READABLE } },
     { name: TEMPORARY_VOLUME, emptyDir: {} },
+    ...copyVolumeFor(order),
     ...runnerVolumeFor(podOrder, setup),
   ];
 }
@@ -28,7 +31,7 @@ export function volumesFor(podOrder: PodOrder, setup: PodSetup): Plain<V1Volume>
  * script (invariant 12). Packages, manifest and body are read-only, files/ and out/ lie over that and are not.
  */
 export function scriptMountsFor(podOrder: PodOrder, setup: PodSetup): Plain<V1VolumeMount>[] {
-  const { workspace: atRoot, identity, order, temporary } = POD_PATHS;
+  const { workspace: atRoot, identity, order, temporary, copy } = POD_PATHS;
   const layout = new VolumeLayout(setup.claimFolder === undefined ? '' : `/${setup.claimFolder}`);
   const onVolume = layout.workspace(podOrder.order.key);
   const inPod = new WorkspaceLayout(atRoot);
@@ -39,8 +42,14 @@ export function scriptMountsFor(podOrder: PodOrder, setup: PodSetup): Plain<V1Vo
     { ...claimMount(identity, layout.identity), readOnly: true },
     { name: ORDER_VOLUME, mountPath: order, readOnly: true },
     { name: TEMPORARY_VOLUME, mountPath: temporary },
+    ...(podOrder.order.copy ? [{ name: COPY_VOLUME, mountPath: copy }] : []),
     ...runnerMountFor(podOrder, setup),
   ];
+}
+
+/** A kubelet evicts the pod of a script that takes more: what it writes there is not bounded otherwise. */
+function copyVolumeFor({ copy }: RunOrder): Plain<V1Volume>[] {
+  return copy ? [{ name: COPY_VOLUME, emptyDir: { sizeLimit: String(copy.maxBytes) } }] : [];
 }
 
 /** The folder that an init container fills, at a place of its own. */

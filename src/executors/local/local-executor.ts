@@ -9,7 +9,7 @@ import { LaunchLimit } from './launch-limit.ts';
 import { isRunning, isSameProcess, placeOf, signalProcess, type ProcessMark } from './machine.ts';
 import { folderNamedBy, RunFolders } from './run-folders.ts';
 import { RunWatcher, type RunPlace, type RunWatch } from './run-watcher.ts';
-import { runClearing, RunnerProcess, type RunnerProgram } from './runner-process.ts';
+import { runFor, RunnerProcess, type RunnerProgram } from './runner-process.ts';
 import { SpareRunner } from './spare-runner.ts';
 
 export interface LocalExecutorOptions extends RunnerProgram {
@@ -30,6 +30,8 @@ interface OwnRun {
 const GONE: Sighting = { presence: 'gone', exitCode: null, signal: null };
 const KILL_DEADLINE_MS = 5000;
 const CLEAR_DEADLINE_MS = 15_000;
+/** For a copy of many files, on local disk. */
+const REMOVE_DEADLINE_MS = 60_000;
 const POLL_MS = 20;
 
 /**
@@ -108,8 +110,10 @@ export class LocalExecutor implements Executor {
       if (Date.now() < until) continue;
       throw new Fault('RUNNER_FAILED', `the runner of ${key} does not end: it stands in a system call`);
     }
-    if ((await runClearing(this.#program, cookie, CLEAR_DEADLINE_MS)) === 0) return;
-    throw new Fault('RUNNER_FAILED', `processes of ${key} do not end: they stand in a system call`);
+    if ((await runFor(this.#program, ['--clear', cookie], CLEAR_DEADLINE_MS)) !== 0) {
+      throw new Fault('RUNNER_FAILED', `processes of ${key} do not end: they stand in a system call`);
+    }
+    await this.#removeCopies(key);
   }
 
   async witness(key: ScriptKey, claim: StartedClaim | undefined): Promise<Witness | undefined> {
@@ -131,6 +135,7 @@ export class LocalExecutor implements Executor {
     this.#own.delete(key);
     const here = claim?.by === 'runner' && placeOf(claim) !== 'elsewhere';
     const named = here ? folderNamedBy(claim.stdout, key) : undefined;
+    await this.#removeCopies(key);
     await this.#folders.removeAll(key);
     if (named !== undefined) await this.#folders.remove(named);
   }
@@ -170,7 +175,15 @@ export class LocalExecutor implements Executor {
     this.#own.set(key, run);
     this.#watcher.point(key, { stdout: this.#folders.stdoutOf(run.folder), process: mark });
     void ended.then(() => this.#watcher.tellEnd(key, mark));
-    return run.process.handOver(order);
+    const folder = this.#folders.copyOf(run.folder);
+    return run.process.handOver({ ...order, copy: order.copy && { ...order.copy, folder } });
+  }
+
+  /** By the runner's program, which knows what scripts leave behind. What it cannot remove, the next removal meets again. */
+  async #removeCopies(key: ScriptKey): Promise<void> {
+    for (const copy of await this.#folders.copiesOf(key)) {
+      await runFor(this.#program, ['--remove', copy], REMOVE_DEADLINE_MS);
+    }
   }
 
   /** The runners of a script that may be alive: the one that has the claim, and those that may still want it. */

@@ -8,6 +8,7 @@ import type { ProcessMark } from './machine.ts';
 const SPARE = '.spare';
 const STDOUT = 'stdout';
 const PROCESS = 'process.json';
+const COPY = 'copy';
 /** Milliseconds since 1970 and 64 random bits, so that names sort by age. */
 const RUN = /^[0-9a-f]{12}-[0-9a-f]{16}$/;
 
@@ -17,6 +18,7 @@ const RUN = /^[0-9a-f]{12}-[0-9a-f]{16}$/;
  *   <state>/runs/<key>/<time>-<random>/
  *     stdout           what the runner writes: the first witness of the journal, or its last words
  *     process.json     which process it is, for an agent that comes later and finds no claim
+ *     copy/            where a script works that does not work on the volume; its runner makes and removes it
  *
  * A key may have several: a script may be launched again, and only one runner of them runs it.
  */
@@ -48,6 +50,17 @@ export class RunFolders {
 
   stdoutOf(folder: string): string {
     return join(folder, STDOUT);
+  }
+
+  copyOf(folder: string): string {
+    return join(folder, COPY);
+  }
+
+  /** The copies of a script that are there: of a runner that is at it, or that did not live to remove it. */
+  async copiesOf(key: ScriptKey): Promise<string[]> {
+    const places = (await this.of(key)).map((folder) => this.copyOf(folder));
+    const there = await Promise.all(places.map((place) => fs.access(place).then(isThere, isAbsentOrThrow)));
+    return places.filter((_, index) => there[index]);
   }
 
   /** Notes which process the runner is. Before the order is handed over: a runner without a note has no order. */
@@ -110,6 +123,15 @@ export function folderNamedBy(stdout: string | null, key: ScriptKey): string | u
 
 function newRun(): string {
   return `${Date.now().toString(16).padStart(12, '0')}-${randomBytes(8).toString('hex')}`;
+}
+
+function isThere(): boolean {
+  return true;
+}
+
+function isAbsentOrThrow(error: unknown): boolean {
+  if (isAbsent(error)) return false;
+  throw error;
 }
 
 function isAbsent(error: unknown): boolean {

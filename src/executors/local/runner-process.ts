@@ -86,13 +86,13 @@ export class RunnerProcess {
   }
 }
 
-/** Runs the program as what clears up, and returns its exit code; null where it was ended at the deadline. */
-export async function runClearing(
+/** Runs the program for something else than a script, and returns its exit code; null where it was ended at the deadline. */
+export async function runFor(
   program: RunnerProgram,
-  cookie: string,
+  work: readonly ['--clear' | '--remove', string],
   deadlineMs: number,
 ): Promise<number | null> {
-  const child = spawn(process.execPath, [program.runnerPath, '--clear', cookie], {
+  const child = spawn(process.execPath, [program.runnerPath, ...work], {
     cwd: '/',
     env: environmentFor(program),
     stdio: 'ignore',

@@ -25,6 +25,7 @@ export const anOrder: RunOrder = {
   drainMs: 2500,
   journalMaxBytes: 2 ** 30,
   volumeDeadlineMs: 120_000,
+  copy: null,
 };
 
 /** The least that an agent configures. */
