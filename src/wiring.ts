@@ -7,9 +7,12 @@ import { LocalExecutor } from './executors/local/local-executor.ts';
 import type { AgentState } from './mount/agent-state.ts';
 import { ensureLayout, findOrCreateEpoch } from './mount/epoch.ts';
 import { Gate, type GateEvent } from './mount/gate.ts';
+import type { MountTrust } from './mount/mount-trust.ts';
 import { Volume } from './mount/volume.ts';
+import { openCase } from './protocol/mount-verdict.ts';
 import { VolumeLayout } from './protocol/volume-layout.ts';
 import { AgentLines } from './scripts/agent-lines.ts';
+import { KeptScripts } from './scripts/kept-scripts.ts';
 import { ScriptBook } from './scripts/script-book.ts';
 import { ScriptKeeper } from './scripts/script-keeper.ts';
 import { scriptLimitsFrom, type ScriptRoom } from './scripts/script-room.ts';
@@ -96,7 +99,9 @@ export async function findState(parts: Parts, state: AgentState): Promise<Inside
   const { executor, pods } = await makeExecutor(parts, state, epoch);
   const now = (): Date => new Date();
   const room: ScriptRoom = {
-    ...{ volume, executor, epoch, now },
+    ...{ volume, executor, now },
+    mount: trusting(epoch),
+    kept: new KeptScripts(executor.keep, state.agentKey),
     stores: { blobs, packages },
     records: new TicketRecords(volume, state.agentKey),
     lines: new AgentLines(volume, now),
@@ -126,6 +131,17 @@ export async function findState(parts: Parts, state: AgentState): Promise<Inside
   await executor.prepare();
   const view = { scripts: book, packages, blobs };
   return { view, book, keeper, blobs, sweeper, executor, pods };
+}
+
+/** Until the mount is watched: what was found at the start is believed. */
+function trusting(epoch: string): MountTrust {
+  const { belief } = openCase({ atMs: 0, epoch });
+  return {
+    belief: () => belief,
+    epoch: () => epoch,
+    subscribe: () => () => undefined,
+    confirm: () => Promise.resolve(belief),
+  };
 }
 
 /** Local or in a cluster, as the configuration says; the code for a cluster is loaded only where it is used. */

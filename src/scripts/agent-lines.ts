@@ -14,7 +14,7 @@ export interface AgentLine {
 }
 
 /** Line 1 is not stored: it follows from what was asked. */
-const FIRST_STORED = 2;
+export const FIRST_STORED = 2;
 const MAX_LINE_BYTES = 64 * 1024;
 const MAX_LINES = 2000;
 
@@ -26,10 +26,26 @@ const MAX_LINES = 2000;
 export class AgentLines {
   readonly #volume: Volume;
   readonly #now: () => Date;
+  /** The lines of scripts that are followed, as they were last seen. */
+  readonly #seen = new Map<ScriptKey, readonly AgentLine[]>();
 
   constructor(volume: Volume, now: () => Date) {
     this.#volume = volume;
     this.#now = now;
+  }
+
+  /** Remembers from now on what is read of a script, for a time when the volume does not answer. */
+  remember(key: ScriptKey): void {
+    this.#seen.set(key, this.#seen.get(key) ?? []);
+  }
+
+  /** The lines of a script that is remembered, as they were last seen, the first with number 2. */
+  remembered(key: ScriptKey): readonly AgentLine[] {
+    return this.#seen.get(key) ?? [];
+  }
+
+  drop(key: ScriptKey): void {
+    this.#seen.delete(key);
   }
 
   /** Adds a line unless one with its mark is there; durable on return. Beyond 2000 lines nothing is added. */
@@ -41,14 +57,13 @@ export class AgentLines {
     // Another agent may take a number first; then its line may be this one, so look again.
     if (!(await writeOnce(this.#volume, layout.line(FIRST_STORED + stored.length), bytes)))
       await this.add(key, line);
+    else await this.#stored(key, FIRST_STORED);
   }
 
   /** The agent's lines with numbers above `after`, in their order. */
   async after(asked: Asked, after: number): Promise<JournalLine[]> {
-    const stored = await this.#stored(asked.key, Math.max(FIRST_STORED, after + 1));
-    const from = Math.max(FIRST_STORED, after + 1);
-    const lines = stored.map((line, index) => lineFor(from + index, line));
-    return after < 1 ? [lineFor(1, publishedLine(asked)), ...lines] : lines;
+    const first = Math.max(FIRST_STORED, after + 1);
+    return linesFor(asked, { stored: await this.#stored(asked.key, first), first }, after);
   }
 
   async #stored(key: ScriptKey, from: number): Promise<AgentLine[]> {
@@ -62,8 +77,27 @@ export class AgentLines {
       // writeOnce never shows half a file, and only agents write here.
       lines.push(JSON.parse(bytes.toString('utf8')) as AgentLine);
     }
+    this.#see(key, from, lines);
     return lines;
   }
+
+  #see(key: ScriptKey, from: number, lines: readonly AgentLine[]): void {
+    const seen = this.#seen.get(key);
+    if (seen === undefined || from - FIRST_STORED > seen.length) return;
+    const all = [...seen.slice(0, from - FIRST_STORED), ...lines];
+    if (all.length > seen.length) this.#seen.set(key, all);
+  }
+}
+
+/** The lines of a script as a client gets them, `stored` from number `first` on, those with numbers above `after`. */
+export function linesFor(
+  asked: Asked,
+  { stored, first }: { readonly stored: readonly AgentLine[]; readonly first: number },
+  after: number,
+): JournalLine[] {
+  const lines = stored.map((line, index) => lineFor(first + index, line));
+  const all = [lineFor(1, publishedLine(asked)), ...lines];
+  return all.filter(({ seq }) => seq > after);
 }
 
 function publishedLine(asked: Asked): AgentLine {

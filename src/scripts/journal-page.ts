@@ -1,6 +1,8 @@
 import { cursorText, type Cursor } from '../protocol/cursor.ts';
+import type { Witness } from '../executors/executor.ts';
 import type { StartedClaim } from '../protocol/run-order.ts';
 import type { JournalLine, JournalPage, Outcome } from '../protocol/script-status.ts';
+import { FIRST_STORED, linesFor } from './agent-lines.ts';
 import { readScriptLines } from './journal-reader.ts';
 import type { ScriptPage } from './page-builder.ts';
 import { journalKeyOf, type ScriptRoom } from './script-room.ts';
@@ -39,12 +41,20 @@ export async function readPage(
   read: PageRead,
 ): Promise<{ page: JournalPage; place: PlaceInWitness; gaps: number }> {
   const { script, live } = await scriptPage(room, asked, read);
-  const agent = await room.lines.after(asked, read.after.agent);
+  const agent = await agentLines(room, asked, read.after.agent);
   const lines = merge(script.lines, agent, script.more);
   const agentSeen = lines.findLast(({ id }) => id.startsWith('a'))?.seq ?? read.after.agent;
   const next = cursorText({ script: script.last, agent: agentSeen });
   const place = { after: script.last, offset: script.hint, live };
   return { page: { next, more: script.more, lines }, place, gaps: script.gaps };
+}
+
+/** While the volume is not trusted, those that were seen before; a cursor never passes a line that was not given. */
+async function agentLines(room: ScriptRoom, asked: Asked, after: number): Promise<JournalLine[]> {
+  const kept = room.kept.get(asked.key);
+  if (kept) return linesFor(asked, { stored: kept.lines, first: kept.firstLine }, after);
+  if (room.mount.belief().verdict === 'trusted') return room.lines.after(asked, after);
+  return linesFor(asked, { stored: room.lines.remembered(asked.key), first: FIRST_STORED }, after);
 }
 
 async function scriptPage(
@@ -53,13 +63,20 @@ async function scriptPage(
   { after, outcome, place, claim }: PageRead,
 ): Promise<{ script: ScriptPage; live: boolean }> {
   const total = outcome?.evidence['lines'];
-  const seen = claim ?? (await readClaim(room.volume, asked.key));
+  const kept = room.kept.get(asked.key);
+  const seen = claim ?? (kept ? (kept.claim ?? undefined) : await readClaim(room.volume, asked.key));
   const known = seen === 'unreadable' ? undefined : seen;
   // A pod's log is fetched again after a restart of the agent, which nobody needs when the volume has all of it.
-  const isOnVolume = room.executor.kind === 'kubernetes' && outcome?.evidence['framesNotOnVolume'] === 0;
+  const isWhole = room.executor.kind === 'kubernetes' && outcome?.evidence['framesNotOnVolume'] === 0;
+  const isOnVolume = isWhole && kept === undefined;
   const live = isOnVolume ? undefined : await room.executor.witness(asked.key, known);
   const hasLive = live !== undefined;
-  const volume = new VolumeWitness(room.volume, room.volume.layout.workspace(asked.key).journal);
+  // Of a script that is over, what is not given now would be stated as a gap: then rather no page.
+  const isAsked = room.mount.belief().verdict === 'trusted' || outcome !== undefined;
+  const hasVolume = kept === undefined && isAsked;
+  const volume = hasVolume
+    ? new VolumeWitness(room.volume, room.volume.layout.workspace(asked.key).journal)
+    : NOTHING;
   try {
     const script = await readScriptLines(
       { live, volume },
@@ -78,6 +95,14 @@ async function scriptPage(
     await live?.close();
   }
 }
+
+/** In the place of a volume that cannot be asked. */
+const NOTHING: Witness = {
+  start: () => Promise.resolve(0),
+  size: () => Promise.resolve(0),
+  readAt: () => Promise.resolve(Buffer.alloc(0)),
+  close: () => Promise.resolve(),
+};
 
 /** Merges by time; while more script lines are to come, agent lines behind the last one wait for their page. */
 function merge(script: readonly JournalLine[], agent: readonly JournalLine[], more: boolean): JournalLine[] {

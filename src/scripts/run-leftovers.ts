@@ -1,6 +1,6 @@
 import { readEpoch } from '../mount/epoch.ts';
 import type { ScriptKey } from '../protocol/ticket.ts';
-import type { ScriptRoom } from './script-room.ts';
+import { epochOf, type ScriptRoom } from './script-room.ts';
 
 /**
  * Removes what the executor still has of scripts that nobody can ask for any more, and of those that ended longer ago
@@ -14,7 +14,7 @@ export async function removeRunLeftovers(room: ScriptRoom, keepEndedMs: number):
   for (const key of await room.executor.keys()) {
     const reason = await whyLeftover(room, key, keepEndedMs);
     if (reason === undefined) continue;
-    if ((await readEpoch(room.volume)) !== room.epoch) return removed;
+    if ((await readEpoch(room.volume)) !== epochOf(room)) return removed;
     await room.executor.remove(key, undefined);
     room.observe({ type: 'leftover', key, reason });
     removed += 1;
@@ -28,6 +28,7 @@ async function whyLeftover(
   keepEndedMs: number,
 ): Promise<'orphaned' | 'over' | undefined> {
   const { records } = room;
+  if (room.kept.get(key)) return undefined;
   if ((await records.asked(key)) === undefined) return 'orphaned';
   if ((await records.tombstone(key)) !== undefined) return 'over';
   const outcome = await records.outcome(key);

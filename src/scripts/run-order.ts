@@ -1,7 +1,7 @@
 import type { CopyOrder, RunOrder, Variable } from '../protocol/run-order.ts';
 import { openText, scriptSealKey, sealText } from '../protocol/seal.ts';
 import { Fault } from '../protocol/fault.ts';
-import { cookieOf, journalKeyOf, type ScriptRoom } from './script-room.ts';
+import { cookieOf, epochOf, journalKeyOf, type ScriptRoom } from './script-room.ts';
 import type { Asked } from './ticket-record.ts';
 
 /** Seals variables for the record: sensitive values are never on the volume in clear (invariant 11). */
@@ -22,7 +22,7 @@ export function runOrderFor(room: ScriptRoom, asked: Asked): RunOrder {
     cookie: cookieOf(room, key),
     workspace: layout.workspace(key).root,
     epochFile: layout.epoch,
-    epoch: room.epoch,
+    epoch: epochOf(room),
     manifestDigest,
     language,
     arguments: asked.arguments,

@@ -10,7 +10,7 @@ import { removeWorkspace } from '../staging/workspace.ts';
 import { readPage, type PlaceInWitness } from './journal-page.ts';
 import { listArtifacts, openArtifact, type Artifact } from './script-artifacts.ts';
 import { ScriptDriver } from './script-driver.ts';
-import type { ScriptRoom } from './script-room.ts';
+import { proveAbsence, type ScriptRoom } from './script-room.ts';
 import { foreignKey, publishScript, type Start } from './script-start.ts';
 import { readClaim } from './started-claim.ts';
 import type { Asked } from './ticket-record.ts';
@@ -91,20 +91,23 @@ export class ScriptBook {
   async cancel(server: string, ticket: Ticket): Promise<void> {
     const asked = await this.#askedOf(server, ticket);
     const { records, lines, now } = this.#room;
+    const driver = this.#drivers.get(asked.key);
+    if (this.#room.kept.get(asked.key)) return driver?.cancel();
     if (await records.outcome(asked.key)) return;
     await records.recordCancel(asked.key, now().toISOString());
     // Before the end that it causes: who follows the journal leaves with the outcome.
     await lines.add(asked.key, { stream: 'agent', text: 'cancel was asked for', mark: 'cancel' });
-    this.#drivers.get(asked.key)?.wake();
+    driver?.wake();
   }
 
   /** Removes what a finished script left and keeps its ticket from ever running again. @throws {Fault} TICKET_UNKNOWN, SCRIPT_UNFINISHED. */
   async complete(server: string, ticket: Ticket): Promise<void> {
     const key = scriptKeyFor(server, ticket);
-    const asked = await this.#room.records.asked(key);
-    if (asked === undefined) throw unknownTicket(ticket);
-    const outcome = await this.#room.records.outcome(key);
-    if (outcome === undefined) {
+    const kept = this.#room.kept.get(key);
+    const asked = kept?.asked ?? (await this.#room.records.asked(key));
+    if (asked === undefined) throw await this.#unknown(ticket);
+    const outcome = kept ? kept.outcome : await this.#room.records.outcome(key);
+    if (!outcome) {
       const { state } = await this.#seen(asked);
       throw new Fault('SCRIPT_UNFINISHED', `${ticket} is ${state}; cancel it or wait for its end`, {
         detail: { ticket },
@@ -115,7 +118,13 @@ export class ScriptBook {
 
   /** As complete, for a script that is known to be over; what a kill left half done is finished by repeating it. */
   async bury(asked: Asked, outcome: Outcome): Promise<void> {
-    const { records, volume, executor, now } = this.#room;
+    const { records, volume, executor, now, kept } = this.#room;
+    const lost = kept.get(asked.key);
+    if (lost) {
+      // The volume gets it when it is back; until then the ticket does not run again either.
+      await executor.remove(asked.key, lost.claim ?? undefined);
+      return kept.put({ ...lost, tombstone: { completedAt: now().toISOString(), code: outcome.code } });
+    }
     const claim = await readClaim(volume, asked.key);
     await records.recordTombstone(asked.key, { completedAt: now().toISOString(), code: outcome.code });
     await executor.remove(asked.key, claim === 'unreadable' ? undefined : claim);
@@ -164,7 +173,8 @@ export class ScriptBook {
   async #publish(start: Start): Promise<void> {
     if (this.#closed.signal.aborted)
       throw new Fault('AGENT_STOPPING', 'the agent is stopping and takes no new scripts');
-    if ((await this.#room.records.asked(start.key)) === undefined) this.#admit();
+    const isKnown = this.#room.kept.get(start.key) ?? (await this.#room.records.asked(start.key));
+    if (isKnown === undefined) this.#admit();
     const { asked, isNew } = await publishScript(this.#room, start);
     this.follow(asked, isNew);
   }
@@ -183,10 +193,11 @@ export class ScriptBook {
     const key = scriptKeyFor(server, ticket);
     // What was asked never changes, and what is followed here is neither completed nor sealed with another key.
     const followed = this.#drivers.get(key);
-    if (followed) return followed.asked;
-    const asked = await this.#room.records.asked(key);
-    if (asked === undefined) throw unknownTicket(ticket);
-    const tombstone = await this.#room.records.tombstone(key);
+    const kept = this.#room.kept.get(key);
+    if (followed && !kept?.tombstone) return followed.asked;
+    const asked = kept?.asked ?? (await this.#room.records.asked(key));
+    if (asked === undefined) throw await this.#unknown(ticket);
+    const tombstone = kept ? kept.tombstone : await this.#room.records.tombstone(key);
     if (tombstone) {
       const message = `${ticket} ended as ${tombstone.code} and was completed at ${tombstone.completedAt}`;
       throw new Fault('TICKET_COMPLETED', message, { detail: { ticket, outcome: tombstone.code } });
@@ -207,6 +218,8 @@ export class ScriptBook {
   async #seen(asked: Asked): Promise<{ state: ScriptState; outcome: Outcome | undefined }> {
     const driver = this.#drivers.get(asked.key);
     if (driver && driver.state !== 'finished') return { state: driver.state, outcome: undefined };
+    const kept = this.#room.kept.get(asked.key);
+    if (kept) return { state: kept.outcome ? 'finished' : 'running', outcome: kept.outcome ?? undefined };
     const outcome = await this.#room.records.outcome(asked.key);
     const started = outcome !== undefined || (await readClaim(this.#room.volume, asked.key)) !== undefined;
     const evidence = {
@@ -228,6 +241,12 @@ export class ScriptBook {
     this.#remember(asked.key, place);
     this.#tellRead(page.lines, gaps);
     return { ticket: asked.ticket, state, outcome: outcome ?? null, labels: asked.labels, journal: page };
+  }
+
+  /** A ticket that nobody knows, on a volume that is proven to be the one that it would be on. */
+  async #unknown(ticket: Ticket): Promise<Fault> {
+    await proveAbsence(this.#room);
+    return unknownTicket(ticket);
   }
 
   async #news(key: ScriptKey, ms: number, signal: AbortSignal): Promise<void> {

@@ -1,17 +1,18 @@
 import type { Sighting } from '../executors/executor.ts';
-import { Fault } from '../protocol/fault.ts';
 import type { StartedClaim } from '../protocol/run-order.ts';
 import type { ScriptState } from '../protocol/script-state.ts';
 import type { Outcome } from '../protocol/script-status.ts';
-import type { ScriptKey } from '../protocol/ticket.ts';
-import { publishWorkspace } from '../staging/workspace.ts';
-import { IsolationLine } from './isolation-line.ts';
-import { outcomeOf, preventedOutcome } from './outcome.ts';
+import { IsolationTurn } from './isolation-turn.ts';
+import { MountNotes } from './mount-notes.ts';
+import { preventedOutcome } from './outcome.ts';
 import { PodNotes } from './pod-notes.ts';
 import { LaunchTrial, type Refusal } from './launch-trial.ts';
-import { cookieOf, type ScriptRoom } from './script-room.ts';
-import { claimForAgent, readClaim } from './started-claim.ts';
+import { ScriptLoss } from './script-loss.ts';
+import { cookieOf, proveAbsence, type ScriptRoom } from './script-room.ts';
+import { endPrevented, endUnreadable, prevent } from './prevention.ts';
+import { readClaim } from './started-claim.ts';
 import { keepStrays, settledOutcome } from './settle.ts';
+import { placeWorkspace } from './script-start.ts';
 import { SilentEnd } from './silent-end.ts';
 import { stopTimesFor } from './stop-times.ts';
 import type { Asked } from './ticket-record.ts';
@@ -38,7 +39,7 @@ export class ScriptDriver {
   /** Wakes when the state changes or new output may be there. */
   readonly news = new Wakeup();
   readonly #room: ScriptRoom;
-  readonly #line: IsolationLine | undefined;
+  readonly #turn: IsolationTurn;
   readonly #wakeup = new Wakeup();
   readonly #closed: AbortSignal;
   readonly #over = new AbortController();
@@ -48,10 +49,12 @@ export class ScriptDriver {
   readonly #trial: LaunchTrial;
   readonly #notes: PodNotes;
   readonly #silentEnd: SilentEnd;
+  readonly #mountNotes: MountNotes;
+  readonly #lost: ScriptLoss;
   #cancelled = false;
   /** Somebody said that there is news on the volume; output alone, which comes often, is none. */
   #mustAsk = false;
-  #published = false;
+  #placed = false;
 
   constructor(room: ScriptRoom, asked: Asked, { closed, isNew }: { closed: AbortSignal; isNew: boolean }) {
     this.#room = room;
@@ -61,8 +64,9 @@ export class ScriptDriver {
     this.#silentEnd = new SilentEnd(room, asked);
     this.#closed = closed;
     this.#isNew = isNew;
-    const isOver = (key: ScriptKey): Promise<boolean> => room.records.isOver(key);
-    this.#line = asked.isolation ? new IsolationLine(room.volume, asked.isolation.name, isOver) : undefined;
+    this.#turn = new IsolationTurn(room, asked);
+    this.#mountNotes = new MountNotes(room, asked.key);
+    this.#lost = new ScriptLoss(room, asked);
   }
 
   /** Who runs the script, once that was seen. */
@@ -74,6 +78,13 @@ export class ScriptDriver {
     return this.#state;
   }
 
+  /** Takes a cancel that no volume can record; it holds once it is kept. @throws {Fault} CLUSTER_ codes. */
+  async cancel(): Promise<void> {
+    this.#cancelled = true;
+    await this.#lost.keepCancel();
+    this.wake();
+  }
+
   /** Looks again at once: a cancel was recorded, or a script of the same isolation name is over. */
   wake(): void {
     this.#mustAsk = true;
@@ -82,12 +93,17 @@ export class ScriptDriver {
 
   /** Runs until the script is settled or the agent closes; trouble is told and tried again, never thrown. */
   async drive(): Promise<void> {
+    const { lines, mount } = this.#room;
+    lines.remember(this.asked.key);
+    const forget = mount.subscribe(() => this.wake());
     for (let step: Step = 'again'; step !== 'over' && !this.#closed.aborted;) {
       step = await this.#tried();
       if (step === 'wait') await this.#wakeup.sleep(this.#waitMs(), this.#closed);
       // Not to be cut short by news, which the next attempt would make itself.
       if (step === 'failed') await new Wakeup().sleep(FAILED_PAUSE_MS, this.#closed);
     }
+    forget();
+    lines.drop(this.asked.key);
     // An executor would watch until the script is completed.
     this.#over.abort();
   }
@@ -104,6 +120,8 @@ export class ScriptDriver {
 
   async #step(): Promise<Step> {
     const { key } = this.asked;
+    if (!this.#hasVolume) return this.#withoutVolume();
+    await this.#mountNotes.tell();
     if (this.#isNew) {
       // Its record was made this moment, so there is nothing to look for; the next step looks.
       this.#isNew = false;
@@ -111,18 +129,39 @@ export class ScriptDriver {
     }
     if ((await this.#room.records.outcome(key)) !== undefined) return this.#leave();
     const claim = await readClaim(this.#room.volume, key);
-    if (claim === undefined) return this.#beforeStart();
-    if (claim === 'unreadable') return this.#unreadable();
-    return claim.by === 'agent' ? this.#settlePrevented(claim) : this.#whileRunning(claim);
+    if (claim === undefined) return this.#claim ? this.#withoutClaim() : this.#beforeStart();
+    if (claim === 'unreadable') {
+      if (!this.#trial.judge(undefined)) return 'wait';
+      return this.#settle(await endUnreadable(this.#room, this.asked));
+    }
+    if (claim.by === 'agent') return this.#settle(await endPrevented(this.#room, this.asked, claim));
+    return this.#whileRunning(claim);
+  }
+
+  /** The volume can be asked, and what it says of this script is all that there is. */
+  get #hasVolume(): boolean {
+    return this.#room.mount.belief().verdict === 'trusted' && !this.#lost.isKept;
+  }
+
+  /** What becomes of a script whose volume stalls or is lost; after a loss it comes back from where it is kept. */
+  async #withoutVolume(): Promise<Step> {
+    const outcome = await this.#lost.outcome(this.#claim, this.#cancelled, this.#closed);
+    this.news.wake();
+    if (outcome === undefined) return 'wait';
+    this.#tellSettled(outcome);
+    this.#enter('finished');
+    return 'over';
   }
 
   async #beforeStart(): Promise<Step> {
     const { key } = this.asked;
-    if (!(await this.#hasWorkspace()))
-      return this.#settle(preventedOutcome({ reason: 'WORKSPACE_LOST' }, this.#room.now()));
+    this.#placed ||= await placeWorkspace(this.#room, this.asked);
+    if (!this.#placed) return this.#withoutClaim();
     if (await this.#isCancelled()) return this.#prevent({ code: 'SCRIPT_CANCELLED' });
-    if (!(await this.#hasTurn()))
-      return this.#isolationOver() ? this.#prevent({ code: 'ISOLATION_TIMEOUT' }) : 'wait';
+    if (!(await this.#turn.hasCome())) {
+      this.#enter('waiting');
+      return this.#turn.isOver ? this.#prevent({ code: 'ISOLATION_TIMEOUT' }) : 'wait';
+    }
     const seen = await this.#room.executor.look(key, undefined);
     if (seen.presence === 'gone') {
       await keepStrays(this.#room, this.asked, undefined);
@@ -140,29 +179,10 @@ export class ScriptDriver {
     return 'wait';
   }
 
-  /** Gives the staged folder its name, which an agent that was killed may not have come to. */
-  async #hasWorkspace(): Promise<boolean> {
-    try {
-      if (!this.#published) await publishWorkspace(this.#room.volume, this.asked.staging, this.asked.key);
-      this.#published = true;
-      return true;
-    } catch (error) {
-      if (error instanceof Fault && error.code === 'WORKSPACE_LOST') return false;
-      throw error;
-    }
-  }
-
-  async #hasTurn(): Promise<boolean> {
-    const { key, isolation } = this.asked;
-    if (this.#line === undefined || isolation === null) return true;
-    const turn = await this.#line.turn(key, isolation.level);
-    if (turn.runs) return true;
-    this.#enter('waiting');
-    const other = await this.#room.records.asked(turn.waitsFor);
-    const who = other ? `${other.ticket} of ${other.server}` : turn.waitsFor;
-    const text = `waiting for the isolation line "${isolation.name}": ${who} is in front`;
-    await this.#room.lines.add(key, { stream: 'agent', text, mark: `line-${turn.waitsFor}` });
-    return false;
+  /** On an emptied volume every workspace is missing: one that was there is lost only while the epoch is proven. */
+  async #withoutClaim(): Promise<Step> {
+    await proveAbsence(this.#room);
+    return this.#settle(preventedOutcome({ reason: 'WORKSPACE_LOST' }, this.#room.now()));
   }
 
   async #launch(): Promise<Step> {
@@ -185,7 +205,7 @@ export class ScriptDriver {
     let killAtMs = lastMs;
     let askVolumeAtMs = 0;
     let stopSent = false;
-    while (!this.#closed.aborted) {
+    while (!this.#closed.aborted && this.#hasVolume) {
       const step = await this.#ended(claim, await executor.look(key, claim));
       if (step) return step;
       if (this.#mustAsk || this.#cancelled || this.#nowMs() >= askVolumeAtMs) {
@@ -201,7 +221,7 @@ export class ScriptDriver {
       await this.#wakeup.sleep(Math.min(this.#room.limits.reconcileMs, leftMs), this.#closed);
       this.news.wake();
     }
-    return 'over';
+    return 'again';
   }
 
   /** Settles a script whose runner is gone, or is over although its pod does not say so. */
@@ -222,42 +242,25 @@ export class ScriptDriver {
     return this.#settle(await settledOutcome(this.#room, this.asked, { claim, cancelled, trouble }));
   }
 
-  async #unreadable(): Promise<Step> {
-    if (!this.#trial.judge(undefined)) return 'wait';
-    await this.#room.executor.clear(this.asked.key, undefined, cookieOf(this.#room, this.asked.key));
-    const evidence = { claim: 'out/started is there and is not whole: its writer was killed in the middle' };
-    return this.#settle(outcomeOf('RUNNER_LOST', { endedAt: this.#room.now().toISOString(), evidence }));
-  }
-
-  /** Takes the claim, so that no runner can run the script; where one has it already, the next step sees it. */
-  async #prevent({ code, says, evidence }: Refusal): Promise<Step> {
-    const { volume, now } = this.#room;
-    const known = { ...(says !== undefined && { says }), ...(evidence && { evidence }) };
-    await claimForAgent(volume, this.asked.key, { reason: code, at: now().toISOString(), ...known });
+  async #prevent(refusal: Refusal): Promise<Step> {
+    await prevent(this.#room, this.asked, refusal);
     return 'again';
   }
 
   async #settle(outcome: Outcome): Promise<Step> {
-    const { key, server, ticket } = this.asked;
-    const first = await this.#room.records.recordOutcome(key, outcome);
-    if (first)
-      this.#room.observe({ type: 'settled', key, server, ticket, code: outcome.code, says: outcome.says });
+    if (await this.#room.records.recordOutcome(this.asked.key, outcome)) this.#tellSettled(outcome);
     return this.#leave();
   }
 
-  async #leave(): Promise<Step> {
-    await this.#line?.leave(this.asked.key);
-    this.#enter('finished');
-    return 'over';
+  #tellSettled({ code, says }: Outcome): void {
+    const { key, server, ticket } = this.asked;
+    this.#room.observe({ type: 'settled', key, server, ticket, code, says });
   }
 
-  async #settlePrevented(claim: StartedClaim & { by: 'agent' }): Promise<Step> {
-    const { executor } = this.#room;
-    await executor.stop(this.asked.key, undefined).catch((error: unknown) => {
-      // What was launched can run nothing any more; it goes when the script is completed.
-      this.#room.observe({ type: 'trouble', key: this.asked.key, step: 'stop', error });
-    });
-    return this.#settle(preventedOutcome(claim, this.#room.now()));
+  async #leave(): Promise<Step> {
+    await this.#turn.leave();
+    this.#enter('finished');
+    return 'over';
   }
 
   #watch(claim: StartedClaim | undefined): void {
@@ -279,11 +282,6 @@ export class ScriptDriver {
   async #isCancelled(): Promise<boolean> {
     this.#cancelled ||= await this.#room.records.isCancelled(this.asked.key);
     return this.#cancelled;
-  }
-
-  #isolationOver(): boolean {
-    const { isolation, askedAt } = this.asked;
-    return isolation !== null && this.#nowMs() - Date.parse(askedAt) > isolation.timeoutSeconds * 1000;
   }
 
   #waitMs(): number {

@@ -1,7 +1,10 @@
+import { Fault } from '../protocol/fault.ts';
+import type { Verdict } from '../protocol/mount-belief.ts';
 import type { Outcome } from '../protocol/script-status.ts';
 import { agentKeyName } from '../protocol/seal.ts';
 import type { ScriptKey } from '../protocol/ticket.ts';
 import { Ballast } from '../staging/ballast.ts';
+import { restoreKept } from './kept-restore.ts';
 import type { ScriptBook } from './script-book.ts';
 import { removeRunLeftovers } from './run-leftovers.ts';
 import type { ScriptRoom } from './script-room.ts';
@@ -30,6 +33,7 @@ export class ScriptKeeper {
   readonly #closed = new AbortController();
   readonly #ballast: Ballast;
   #keeping: Promise<void> = Promise.resolve();
+  #lastVerdict: Verdict = 'trusted';
 
   constructor(room: ScriptRoom, book: ScriptBook, rules: KeeperRules) {
     this.#room = room;
@@ -41,6 +45,8 @@ export class ScriptKeeper {
   /** Looks once through all records, then again every reconcileMs; returns after the first look. */
   async start(): Promise<void> {
     await this.#ballast.keep();
+    await this.#loadKept();
+    await this.#restore();
     await this.look();
     await this.#removeLeftovers();
     this.#keeping = this.#keep();
@@ -88,12 +94,37 @@ export class ScriptKeeper {
     const pause = new Wakeup();
     while (!this.#closed.signal.aborted) {
       await pause.sleep(this.#rules.reconcileMs, this.#closed.signal);
+      const { verdict } = this.#room.mount.belief();
+      if (verdict === 'lost' && this.#lastVerdict !== 'lost') await this.#loadKept();
+      this.#lastVerdict = verdict;
+      // What lies on a volume that is not trusted says nothing.
+      if (verdict !== 'trusted') continue;
       try {
+        await this.#restore();
         await this.look();
         await this.#ballast.keep();
       } catch (error) {
         this.#room.observe({ type: 'trouble', key: undefined, step: 'reconcile', error });
       }
+    }
+  }
+
+  /** What other agents have kept of scripts counts here too. */
+  async #loadKept(): Promise<void> {
+    try {
+      const foreign = await this.#room.kept.load();
+      if (foreign > 0) throw new Fault('KEY_FOREIGN', `${foreign} kept scripts are of another key`);
+    } catch (error) {
+      this.#room.observe({ type: 'trouble', key: undefined, step: 'load kept', error });
+    }
+  }
+
+  /** Follows kept scripts that still run, and brings back to the volume what was kept while it was away. */
+  async #restore(): Promise<void> {
+    for (const kept of this.#room.kept.all) {
+      const { key } = kept.asked;
+      await this.#tried(key, () => restoreKept(this.#room, kept));
+      this.#over.delete(key);
     }
   }
 

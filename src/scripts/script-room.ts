@@ -1,11 +1,14 @@
 import type { Config } from '../config.ts';
 import type { Executor } from '../executors/executor.ts';
+import { refusalFor, type MountTrust } from '../mount/mount-trust.ts';
 import type { Volume } from '../mount/volume.ts';
+import { Fault } from '../protocol/fault.ts';
 import { scriptSealKey, type AgentKey } from '../protocol/seal.ts';
 import type { ScriptKey } from '../protocol/ticket.ts';
 import type { BlobStore } from '../staging/blob-store.ts';
 import type { PackageStore } from '../staging/package-store.ts';
 import type { AgentLines } from './agent-lines.ts';
+import type { KeptScripts } from './kept-scripts.ts';
 import type { ObserveScripts } from './script-events.ts';
 import type { TicketRecords } from './ticket-record.ts';
 
@@ -35,10 +38,30 @@ export interface ScriptRoom {
   readonly lines: AgentLines;
   readonly executor: Executor;
   readonly agentKey: AgentKey;
-  readonly epoch: string;
+  /** What is believed of the volume, and the epoch of its content. */
+  readonly mount: MountTrust;
+  /** Scripts whose volume was lost under them. */
+  readonly kept: KeptScripts;
   readonly limits: ScriptLimits;
   readonly now: () => Date;
   readonly observe: ObserveScripts;
+}
+
+/** The epoch that a runner must find. @throws {Fault} AGENT_STARTING before one was found. */
+export function epochOf({ mount }: ScriptRoom): string {
+  const epoch = mount.epoch();
+  if (epoch !== undefined) return epoch;
+  throw new Fault('AGENT_STARTING', 'the agent has not found the epoch of the volume yet');
+}
+
+/**
+ * Returns when it is proven that what is absent on the volume is absent, and not the volume (invariant 6).
+ *
+ * @throws {Fault} the STORAGE_ code of what is believed otherwise.
+ */
+export async function proveAbsence({ mount, limits }: Pick<ScriptRoom, 'mount' | 'limits'>): Promise<void> {
+  const refusal = refusalFor(await mount.confirm(), Math.ceil(limits.reconcileMs / 1000));
+  if (refusal) throw refusal;
 }
 
 /** The key that seals the journal of a script. */

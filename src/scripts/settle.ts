@@ -44,20 +44,29 @@ export async function findAuthenticEnd(
   asked: Asked,
   claim: StartedClaim,
 ): Promise<(FoundEnd & { readonly isLive: boolean }) | undefined> {
+  const seen = await findLiveEnd(room, asked, claim);
+  if (seen) return { ...seen, isLive: true };
   const key = journalKeyOf(room, asked.key);
   const workspace = room.volume.layout.workspace(asked.key);
-  const live = await room.executor.witness(asked.key, claim);
-  try {
-    const seen = live && (await findEnd(live, key));
-    if (seen) return { ...seen, isLive: true };
-  } finally {
-    await live?.close();
-  }
   const onVolume = await findEnd(new VolumeWitness(room.volume, workspace.journal), key);
   if (onVolume) return { ...onVolume, isLive: false };
   const bytes = await room.volume.read(workspace.result, MAX_RESULT_BYTES);
   const inResult = bytes && endInResult(bytes, key);
   return inResult && { ...inResult, isLive: false };
+}
+
+/** Looks for an authentic end record where the volume is not needed. */
+export async function findLiveEnd(
+  room: ScriptRoom,
+  asked: Asked,
+  claim: StartedClaim | undefined,
+): Promise<FoundEnd | undefined> {
+  const live = await room.executor.witness(asked.key, claim);
+  try {
+    return live && (await findEnd(live, journalKeyOf(room, asked.key)));
+  } finally {
+    await live?.close();
+  }
 }
 
 /** Keeps what came out of the runner and is no frame: the last words of a runner that crashed. */
@@ -78,7 +87,12 @@ export async function keepStrays(
   }
 }
 
-function lostOutcome(room: ScriptRoom, asked: Asked, { claim, cancelled, trouble }: EndedRun): Outcome {
+/** The outcome of a script whose runner is gone without a record. */
+export function lostOutcome(
+  room: ScriptRoom,
+  asked: Asked,
+  { claim, cancelled, trouble }: EndedRun,
+): Outcome {
   const now = room.now();
   const missing = ['end frame on stdout', 'end frame in out/journal', 'out/result.json'];
   const parts = { startedAt: claim.at, endedAt: now.toISOString(), evidence: { missing, runner: claim.pid } };

@@ -383,8 +383,8 @@ t.test(
 t.test('invariant 6: on an emptied volume nothing is taken for a leftover', async (t) => {
   const { volume } = await scene(t);
   const { room, executor } = sceneOn(volume, {
-      mount: new MadeTrust(await findOrCreateEpoch(volume)),
-    });
+    mount: new MadeTrust(await findOrCreateEpoch(volume)),
+  });
   executor.exists(key1);
   await volume.removeTree(volume.layout.identity);
   t.equal(await removeRunLeftovers(room, 0), 0);
