@@ -159,7 +159,7 @@ t.test('a copied script goes on, and how it ends outlives the volume and the age
   t.same(executor.stopped, []);
   t.same(executor.launched.length, 1, 'invariant 3');
   await eventually(async () => (await next.room.records.outcome(key1)) !== undefined);
-  await eventually(() => executor.keep.texts.size === 0, 'nothing is kept twice');
+  await eventually(() => executor.keep.texts.size === 0);
 });
 
 t.test('an outcome outlives the loss and a restart, and comes back to the volume', async (t) => {
