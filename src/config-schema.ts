@@ -131,7 +131,7 @@ export const CONFIG_SCHEMA = Type.Object({
   executor: Type.Enum(['local', 'kubernetes'], { description: 'where scripts run: as processes of this machine, or as pods of a cluster', default: 'local' }),
   kubeconfig: Type.Optional(path('file that says how to reach the API server; without it, the service account of the pod that the agent runs in')),
   namespace: Type.Optional(named('namespace of the script pods', { initially: 'that of the service account or of the kubeconfig' })),
-  podGroup: Type.Optional(Type.String({ description: 'tells the pods of this agent and its replicas from those of other agents', rule: 'the value of a label: 1 to 63 of A-Z a-z 0-9 - _ and ., with a letter or digit at both ends', pattern: '^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$', initially: 'made from the key and the epoch of the volume' })),
+  podGroup: Type.Optional(Type.String({ description: 'tells the pods of this agent and its replicas from those of other agents', rule: 'the value of a label: 1 to 63 of A-Z a-z 0-9 - _ and ., with a letter or digit at both ends', pattern: '^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$', initially: 'made from the key, the claim and its folder' })),
   podOwner: Type.Optional(named('Deployment of the agent, which then owns the script pods, so that they go with it; without it nobody owns them')),
   claim: Type.Optional(named('PersistentVolumeClaim of the volume, in the namespace of the script pods; required for kubernetes')),
   claimAccess: Type.Enum(['rwx', 'rwo'], { description: 'rwx: script pods run on any node; rwo: on the node of the agent', default: 'rwx' }),

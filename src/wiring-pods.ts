@@ -22,7 +22,6 @@ export interface PodsParts {
 export async function openPods(
   { config, metrics, logger }: PodsParts,
   agentKey: AgentKey,
-  epoch: string,
 ): Promise<{ executor: KubernetesExecutor; pods: () => ReadonlyMap<string, number> }> {
   const { claim, claimAccess, nodeName, scriptImage, runnerImage, runnerInjection, imagePullPolicy } = config;
   const { podDefaults, podLaunchTimeoutMs, kubeconfig, namespace, podOwner } = config;
@@ -34,7 +33,7 @@ export async function openPods(
       ...{ podLaunchTimeoutMs, ...podUser(config) },
       ...(nodeName !== undefined && { nodeName }),
       ...(config.claimFolder !== undefined && { claimFolder: config.claimFolder }),
-      podGroup: config.podGroup ?? groupFor(agentKeyName(agentKey), epoch),
+      podGroup: config.podGroup ?? groupFor(agentKeyName(agentKey), claim, config.claimFolder),
     },
     ...{ kubeconfig, namespace, podOwner },
     apiDeadlineMs: config.apiDeadlineMs,
@@ -45,9 +44,13 @@ export async function openPods(
   return { executor, pods: () => executor.counts };
 }
 
-/** Agents with one key on one volume are replicas; any other agent has other pods. */
-function groupFor(keyName: string, epoch: string): string {
-  return createHash('sha256').update(`${keyName} ${epoch}`).digest('hex').slice(0, 16);
+/**
+ * Agents with one key on one claim are replicas; any other agent has other pods.
+ *
+ * Not by the epoch: an agent that starts behind the loss of a volume must find the pods and the outcomes of before.
+ */
+function groupFor(keyName: string, claim: string, folder = ''): string {
+  return createHash('sha256').update(JSON.stringify([keyName, claim, folder])).digest('hex').slice(0, 16);
 }
 
 /** The agent's own user unless the configuration names one: files on a network volume belong to whoever wrote them. */

@@ -96,7 +96,7 @@ export async function findState(parts: Parts, state: AgentState): Promise<Inside
     unknownLengthBytes: config.uploadMaxBytes / 64,
   });
   const packages = new PackageStore(volume, blobs);
-  const { executor, pods } = await makeExecutor(parts, state, epoch);
+  const { executor, pods } = await makeExecutor(parts, state);
   const now = (): Date => new Date();
   const room: ScriptRoom = {
     ...{ volume, executor, now },
@@ -145,11 +145,11 @@ function trusting(epoch: string): MountTrust {
 }
 
 /** Local or in a cluster, as the configuration says; the code for a cluster is loaded only where it is used. */
-async function makeExecutor(parts: Parts, state: AgentState, epoch: string): Promise<Execution> {
+async function makeExecutor(parts: Parts, state: AgentState): Promise<Execution> {
   const { config } = parts;
   if (config.executor === 'kubernetes') {
     const { openPods } = await import('./wiring-pods.ts');
-    return openPods(parts, state.agentKey, epoch);
+    return openPods(parts, state.agentKey);
   }
   const executor = new LocalExecutor({
     // The runner lies beside this program wherever it was installed; it never lies on the volume.

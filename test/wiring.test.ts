@@ -31,7 +31,7 @@ t.test('script pods never run as user 0, and the way out is named', async (t) =>
   const flags = ['--executor', 'kubernetes', '--claim', 'volume'];
   const parts = makeParts(configIn(temporaryFolder(t), flags));
   const asRoot = { ...parts, config: { ...parts.config, podUid: 0 } };
-  await t.rejects(openPods(asRoot, randomBytes(32), 'epoch'), { code: 'CONFIG_INVALID', message: /podUid/ });
+  await t.rejects(openPods(asRoot, randomBytes(32)), { code: 'CONFIG_INVALID', message: /podUid/ });
 });
 
 t.test('an executor for a cluster needs a claim, and for ReadWriteOnce a node', async (t) => {
