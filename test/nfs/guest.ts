@@ -61,13 +61,15 @@ export class Guest {
     t.teardown(async () => {
       machine.kill('SIGKILL');
       await ended;
-      rmSync(folder, { recursive: true });
+      rmSync(folder, { recursive: true, force: true });
     });
     await eventually(
       async () => (await guest.run('echo up', 5000).catch(() => '')) === 'up\n',
       BOOT_DEADLINE_MS,
       1000,
     );
+    // QEMU has the files open by now, and whatever ends it, nothing is left of them.
+    rmSync(folder, { recursive: true });
     return guest;
   }
 

@@ -1,9 +1,12 @@
-/** `npm run test:nfs [-- --short] [SUITE...]`: makes the guest, runs the suites, prints what they have measured.
+/** `npm run test:nfs [-- --short] [--only TEXT] [SUITE...]`: makes the guest, runs the suites, prints what they have measured.
  *
- *  Each scenario boots a guest of its own. The last line has the counts of the tests. */
+ *  TEXT is a part of the name of a scenario, such as `empty` or `ganesha`. Each scenario boots a guest of its own. The last line has the counts of the tests. */
 import { spawn } from 'node:child_process';
-import { globSync, mkdirSync, rmSync } from 'node:fs';
+import { globSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { parseArgs } from 'node:util';
 import { buildGuest } from './guest-image.ts';
 import { places } from './places.ts';
 import { missing } from './prerequisites.ts';
@@ -18,13 +21,16 @@ const say = (line: string): void =>
  *  Returns their counts, which the caller prints last. */
 async function runSuites(
   suites: readonly string[],
-  short: boolean,
+  choice: Readonly<Record<string, string>>,
 ): Promise<{ green: boolean; counts: string }> {
+  const folder = mkdtempSync(join(tmpdir(), 'longshore-nfs-'));
   const env = {
-    LONGSHORE_TEST_TIMEOUT_SECONDS: '5400',
+    LONGSHORE_TEST_TIMEOUT_SECONDS: '14400',
     LONGSHORE_TEST_JOBS: '1',
-    LONGSHORE_NFS_SHORT: short ? '1' : '',
+    ...choice,
     ...process.env,
+    // What a suite leaves there that is killed goes with the run.
+    TMPDIR: folder,
   };
   const child = spawn(process.execPath, ['.build/test/gate/run-tests.js', ...suites], {
     stdio: ['ignore', 'pipe', 'inherit'],
@@ -39,12 +45,17 @@ async function runSuites(
   const code = await new Promise<number | null>((resolve, reject) => {
     child.on('error', reject).on('close', resolve);
   });
+  rmSync(folder, { recursive: true, force: true });
   return { green: code === 0, counts };
 }
 
-async function main(args: readonly string[]): Promise<boolean> {
+async function main(): Promise<boolean> {
   let counts = '0 passed, 1 failed';
   try {
+    const { values, positionals } = parseArgs({
+      allowPositionals: true,
+      options: { short: { type: 'boolean', default: false }, only: { type: 'string', default: '' } },
+    });
     const lacks = missing();
     if (lacks !== undefined) throw new Error(lacks);
     mkdirSync(places.root, { recursive: true });
@@ -52,9 +63,9 @@ async function main(args: readonly string[]): Promise<boolean> {
     await buildProjectDisks();
     say('the disks of the guest are made');
     rmSync(places.rows, { force: true });
-    const named = args.filter((arg) => arg !== '--short');
-    const suites = named.length > 0 ? named : globSync('test/nfs/suites/*.test.ts').sort();
-    const ran = await runSuites(suites, args.includes('--short'));
+    const suites = positionals.length > 0 ? positionals : globSync('test/nfs/suites/*.test.ts').sort();
+    const choice = { LONGSHORE_NFS_SHORT: values.short ? '1' : '', LONGSHORE_NFS_ONLY: values.only };
+    const ran = await runSuites(suites, choice);
     counts = ran.counts;
     printTable();
     return ran.green;
@@ -66,4 +77,4 @@ async function main(args: readonly string[]): Promise<boolean> {
   }
 }
 
-process.exitCode = (await main(process.argv.slice(2))) ? 0 : 1;
+process.exitCode = (await main()) ? 0 : 1;

@@ -4,6 +4,7 @@ import { has } from '../cluster/prerequisites.ts';
 /** Program → the Debian package that holds it. */
 const programs: Readonly<Record<string, string>> = {
   debootstrap: 'debootstrap',
+  'ganesha.nfsd': 'nfs-ganesha',
   'mkfs.ext4': 'e2fsprogs',
   nice: 'coreutils',
   'qemu-system-x86_64': 'qemu-system-x86',

@@ -50,7 +50,7 @@ server_start() { # LANE knfsd|ganesha VOLUME
   rm -f /lanes/$1/ready
   nsenter --net=/run/netns/s$1 unshare --mount --propagation private \
     bash /longshore/lab/server.sh $1 $2 /volumes/$3 >>/lanes/$1/server.log 2>&1 &
-  until_true 60 test -e /lanes/$1/ready
+  until_true 240 test -e /lanes/$1/ready
 }
 
 # What a kubelet does: TERM, and KILL after the grace period of a pod.

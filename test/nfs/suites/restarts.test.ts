@@ -12,7 +12,8 @@ import type { Scenario } from '../scenarios.ts';
 import { attempt } from '../trial.ts';
 import type { Ended, Trial } from '../trial.ts';
 
-const short = process.env['LONGSHORE_NFS_SHORT'] === '1';
+const { LONGSHORE_NFS_SHORT: isShort, LONGSHORE_NFS_ONLY: only = '' } = process.env;
+const short = isShort === '1';
 const kernelV4: readonly LaneKind[] = [
   { server: 'knfsd', mount: 'chart' },
   { server: 'knfsd', mount: 'v4.1 hard' },
@@ -30,9 +31,10 @@ const guests = short ? [kernelV4] : [kernelV4, kernelV3, ganesha];
 
 for (const scenario of scenarios.filter((each) => !short || each.short))
   for (const kinds of guests) {
-    const name = kinds.map(({ server, mount }) => `${server} ${mount}`).join(' and ');
-    test(`storage that is ${scenario.name} (${name})`, async (t) => {
-      const guest = await Guest.boot(t, `${scenario.name} ${name}`.replaceAll(' ', '-'));
+    const name = `${scenario.name} (${kinds.map(({ server, mount }) => `${server} ${mount}`).join(' and ')})`;
+    if (!name.includes(only)) continue;
+    test(`storage that is ${name}`, async (t) => {
+      const guest = await Guest.boot(t, name.replaceAll(/[^\w.]+/g, '-'));
       const lanes = kinds.map((kind, index) => new Lane(guest, laneNumbers[index] ?? 1, kind));
       t.teardown(() => lanes.forEach((lane) => lane.close()));
       await Promise.all(
