@@ -82,7 +82,7 @@ export class PodWatch {
       observe: options.observe,
     });
     this.#pulse = new ServerPulse({
-      ask: (signal) => connection.request(NO_POD(connection.namespace), { signal }),
+      ask: (signal) => connection.request(smallestQuestion(connection.namespace), { signal }),
       heardMs: () => this.#pods.lastHeardMs,
       everyMs: quietMs,
       lost: () => this.#tellAll(),
@@ -97,7 +97,7 @@ export class PodWatch {
   /** Why what is known may be old: the API server was not heard since the watch broke off, or does not answer. */
   get doubt(): ServerDoubt | undefined {
     const { lastHeardMs: heardMs, synced } = this.#pods;
-    const broken = this.#broken && this.#broken.atMs > heardMs ? this.#broken : undefined;
+    const broken = this.#unheardBreak;
     const { failure } = this.#pulse;
     if (synced && !broken && !failure) return undefined;
     const since = [broken?.atMs, failure?.sinceMs, synced ? undefined : this.#beganAtMs];
@@ -161,9 +161,13 @@ export class PodWatch {
 
   #breaks(error: unknown): void {
     const { doubt } = this;
-    const isNew = this.#broken === undefined || this.#broken.atMs <= this.#pods.lastHeardMs;
-    this.#broken = { atMs: isNew || !this.#broken ? this.#options.nowMs() : this.#broken.atMs, error };
+    this.#broken = { atMs: this.#unheardBreak?.atMs ?? this.#options.nowMs(), error };
     if (doubt === undefined) this.#tellAll();
+  }
+
+  /** The break after which nothing was heard. */
+  get #unheardBreak(): { readonly atMs: number; readonly error: unknown } | undefined {
+    return this.#broken && this.#broken.atMs > this.#pods.lastHeardMs ? this.#broken : undefined;
   }
 
   /** Whoever waits for a pod has to know that nobody tells. */
@@ -216,13 +220,11 @@ export class PodWatch {
   }
 }
 
-/** The smallest question about pods: there is none of that name. */
-const NO_POD = (namespace: string): ApiCall => ({
-  verb: 'list',
-  resource: 'pods',
-  path: pathFor(namespace, 'pods'),
-  query: { fieldSelector: 'metadata.name=longshore' },
-});
+/** A list of the one pod of a name that no script pod has: within the rights of the agent, and hardly any work. */
+function smallestQuestion(namespace: string): ApiCall {
+  const query = { fieldSelector: 'metadata.name=longshore' };
+  return { verb: 'list', resource: 'pods', path: pathFor(namespace, 'pods'), query };
+}
 
 /** What is held in memory of a pod: its managed fields are half of it and say nothing. */
 function kept({ metadata, spec, status }: RawPod): Pod {
