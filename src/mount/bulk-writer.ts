@@ -1,7 +1,7 @@
 import { Worker } from 'node:worker_threads';
 import { Fault } from '../protocol/fault.ts';
 import { bulkThread, type BulkAnswer, type BulkBatch, type BulkEntry } from './bulk-thread.ts';
-import type { Gate } from './gate.ts';
+import type { Passage } from './gate.ts';
 import { inParallel } from './in-parallel.ts';
 
 /** A small file to write: its bytes, or the absolute path of the file that it is a copy of. */
@@ -24,11 +24,11 @@ const IDLE_MS = 5000;
  * the budget like any other hung call, and is not used again. Threads end when they were idle for some seconds.
  */
 export class BulkWriter {
-  readonly #gate: Gate;
+  readonly #gate: Passage;
   readonly #deadlineMs: number;
   readonly #idle: BulkThread[] = [];
 
-  constructor(gate: Gate, deadlineMs: number) {
+  constructor(gate: Passage, deadlineMs: number) {
     this.#gate = gate;
     this.#deadlineMs = deadlineMs;
   }

@@ -1,6 +1,6 @@
 import { performance } from 'node:perf_hooks';
 import { Fault } from '../protocol/fault.ts';
-import { errnoName, storageFault } from './errno.ts';
+import { errnoName, meaningOf, storageFault, type ErrnoMeaning } from './errno.ts';
 
 /** One step of an operation at the gate, for metrics, and for tests that stop the world between two of them. */
 export interface GateEvent {
@@ -10,6 +10,8 @@ export interface GateEvent {
   /** `ok` or the name of the errno; with `end` only. */
   readonly result?: string;
   readonly seconds?: number;
+  /** What the errno means, where there is one. */
+  readonly meaning?: ErrnoMeaning;
 }
 
 export interface GateOptions {
@@ -19,6 +21,8 @@ export interface GateOptions {
   readonly queueLimit: number;
   /** For the wait and for the call, each; afterwards the caller is answered and the call goes on without it. */
   readonly deadlineMs: number;
+  /** What operations are refused with now; nothing while the mount is trusted. Asked for each of them. */
+  readonly refusal?: () => Fault | undefined;
   readonly observe?: (event: GateEvent) => void;
 }
 
@@ -28,14 +32,29 @@ export interface PassOptions<T> {
   readonly deadlineMs?: number | undefined;
   /** Gives back what a call brought after its caller had gone: nobody else will close it. */
   readonly late?: (value: T) => Promise<unknown>;
+  /** Runs also on a mount that is not trusted: for finding out what is there now. */
+  readonly always?: boolean;
+  /** Gives something back: is done also on a mount that is not trusted, but there its caller does not wait for it. */
+  readonly closing?: boolean;
 }
+
+/** As much of the gate as file operations need. */
+export type Passage = Pick<Gate, 'run'>;
 
 /** An operation that is in the kernel. */
 interface Place {
   readonly operation: string;
   readonly path: string;
   readonly beganAt: number;
+  readonly always: boolean;
+  /** Its caller was answered without it. */
   overdue: boolean;
+}
+
+/** Somebody who waits for a place, or for a call. */
+interface Caller {
+  readonly enter: () => void;
+  readonly refuse: (fault: Fault) => void;
 }
 
 /**
@@ -47,9 +66,9 @@ interface Place {
  */
 export class Gate {
   readonly #options: GateOptions;
-  readonly #inside = new Set<Place>();
+  readonly #inside = new Map<Place, (fault: Fault) => void>();
   /** Those who wait for a place, first come first served; each takes over the place that is given to it. */
-  readonly #waiting = new Set<() => void>();
+  readonly #waiting = new Set<Caller>();
 
   constructor(options: GateOptions) {
     this.#options = options;
@@ -57,7 +76,7 @@ export class Gate {
 
   /** How many operations are in the kernel, how many of them are past their deadline, and how old the oldest is. */
   get load(): { inside: number; waiting: number; overdue: number; oldestSeconds: number } {
-    const places = [...this.#inside];
+    const places = [...this.#inside.keys()];
     const now = performance.now();
     const oldest = Math.min(now, ...places.map((place) => place.beganAt));
     return {
@@ -71,8 +90,8 @@ export class Gate {
   /**
    * Runs `work`, which makes a system call on the volume at `path`; `operation` is a verb for logs and metrics.
    *
-   * @throws {Fault} STORAGE_BUSY without a place in budget or queue; STORAGE_TIMEOUT at the deadline; the STORAGE_
-   * code of the errno otherwise, with the error of the call as its cause.
+   * @throws {Fault} STORAGE_BUSY without a place in budget or queue; STORAGE_TIMEOUT at the deadline; the STORAGE_ code
+   * of the mount while it is not trusted; the STORAGE_ code of the errno otherwise, with the error of the call as cause.
    */
   async run<T>(
     operation: string,
@@ -80,51 +99,85 @@ export class Gate {
     work: () => Promise<T>,
     options: PassOptions<T> = {},
   ): Promise<T> {
+    const { always = false, closing = false } = options;
+    const distrust = always ? undefined : this.#options.refusal?.();
+    if (distrust && !closing) {
+      this.#tell({ phase: 'refused', operation, path });
+      throw distrust;
+    }
+    const { promise, resolve, reject } = Promise.withResolvers<T>();
     // Taken without an await since the look at the budget: callers of one tick would all see the same number.
     const free = this.#inside.size < this.#options.budget;
-    const place = free ? this.#take(operation, path) : await this.#waitForPlace(operation, path);
+    const asked = { operation, path, always };
+    const place = free ? this.#take(asked) : await this.#waitForPlace(asked);
+    this.#inside.set(place, reject);
     this.#tell({ phase: 'begin', operation, path });
-    const { promise, resolve, reject } = Promise.withResolvers<T>();
     const deadlineMs = options.deadlineMs ?? this.#options.deadlineMs;
     const timer = setTimeout(() => reject(this.#overdue(place, deadlineMs)), deadlineMs);
+    if (distrust) this.#abandon(place, distrust);
     Promise.try(work).then(
       (value) => {
         clearTimeout(timer);
         this.#leave(place, 'ok');
-        // Whoever asked was told of a timeout; an error of giving it back has no reader left.
+        // Whoever asked was answered without it; an error of giving it back has no reader left.
         if (place.overdue) options.late?.(value).catch(() => undefined);
         resolve(value);
       },
       (error: unknown) => {
         clearTimeout(timer);
-        this.#leave(place, errnoName(error));
+        this.#leave(place, errnoName(error), meaningOf(error));
         reject(error instanceof Fault ? error : storageFault(operation, path, error));
       },
     );
     return promise;
   }
 
-  #take(operation: string, path: string): Place {
-    const place: Place = { operation, path, beganAt: performance.now(), overdue: false };
-    this.#inside.add(place);
+  /**
+   * Call it when `refusal` has changed: whoever waits for a place is refused with it, and, where `isOver`, whoever waits
+   * for a call too. The calls keep their places until the kernel lets them go.
+   */
+  distrust(fault: Fault, isOver: boolean): void {
+    for (const caller of this.#waiting) caller.refuse(fault);
+    if (!isOver) return;
+    for (const place of this.#inside.keys()) if (!place.always && !place.overdue) this.#abandon(place, fault);
+  }
+
+  #abandon(place: Place, fault: Fault): void {
+    place.overdue = true;
+    this.#inside.get(place)?.(fault);
+  }
+
+  #take(asked: Pick<Place, 'operation' | 'path' | 'always'>): Place {
+    const place: Place = { ...asked, beganAt: performance.now(), overdue: false };
+    this.#inside.set(place, () => undefined);
     return place;
   }
 
-  async #waitForPlace(operation: string, path: string): Promise<Place> {
-    const stuck = [...this.#inside].every((place) => place.overdue);
+  async #waitForPlace(asked: Pick<Place, 'operation' | 'path' | 'always'>): Promise<Place> {
+    const { operation, path, always } = asked;
+    const stuck = [...this.#inside.keys()].every((place) => place.overdue);
     if (stuck || this.#waiting.size >= this.#options.queueLimit) {
       throw this.#refusal(operation, path, 'STORAGE_BUSY');
     }
     const { promise, resolve, reject } = Promise.withResolvers<Place>();
-    const enter = (): void => {
-      clearTimeout(timer);
-      resolve(this.#take(operation, path));
+    const caller: Caller = {
+      enter: () => {
+        clearTimeout(timer);
+        this.#waiting.delete(caller);
+        resolve(this.#take(asked));
+      },
+      refuse: (fault) => {
+        if (always) return;
+        clearTimeout(timer);
+        this.#waiting.delete(caller);
+        reject(fault);
+      },
     };
     const timer = setTimeout(() => {
-      this.#waiting.delete(enter);
+      this.#waiting.delete(caller);
       reject(this.#refusal(operation, path, 'STORAGE_TIMEOUT'));
     }, this.#options.deadlineMs);
-    this.#waiting.add(enter);
+    this.#waiting.add(caller);
     return promise;
   }
 
@@ -143,13 +196,13 @@ export class Gate {
     return new Fault('STORAGE_TIMEOUT', message, { detail: { operation, path, deadlineMs } });
   }
 
-  #leave(place: Place, result: string): void {
+  #leave(place: Place, result: string, meaning?: ErrnoMeaning): void {
     this.#inside.delete(place);
     const seconds = (performance.now() - place.beganAt) / 1000;
-    this.#tell({ phase: 'end', operation: place.operation, path: place.path, result, seconds });
-    for (const enter of this.#waiting) {
-      this.#waiting.delete(enter);
-      enter();
+    const { operation, path } = place;
+    this.#tell({ phase: 'end', operation, path, result, seconds, ...(meaning && { meaning }) });
+    for (const caller of this.#waiting) {
+      caller.enter();
       break;
     }
   }

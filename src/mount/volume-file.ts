@@ -1,9 +1,9 @@
 import type { promises as fs } from 'node:fs';
 import { Fault } from '../protocol/fault.ts';
-import type { Gate, PassOptions } from './gate.ts';
+import type { Passage, PassOptions } from './gate.ts';
 
 export interface VolumeFileOptions {
-  readonly gate: Gate;
+  readonly gate: Passage;
   readonly handle: fs.FileHandle;
   readonly path: string;
   readonly slowDeadlineMs: number;
@@ -25,7 +25,7 @@ export interface FileFacts {
  */
 export class VolumeFile {
   readonly path: string;
-  readonly #gate: Gate;
+  readonly #gate: Passage;
   readonly #handle: fs.FileHandle;
   readonly #slowDeadlineMs: number;
   /** Calls that the kernel has not let go, also those whose callers were told of a timeout. */
@@ -94,7 +94,8 @@ export class VolumeFile {
   async close(): Promise<void> {
     const close = () => this.#handle.close();
     if (this.#inKernel.size === 0) {
-      await this.#gate.run('close', this.path, close, { deadlineMs: this.#slowDeadlineMs });
+      const deadlineMs = this.#slowDeadlineMs;
+      await this.#gate.run('close', this.path, close, { deadlineMs, closing: true });
       return;
     }
     // The caller has the error of the call that hangs; whatever this close would say, it comes too late for anybody.

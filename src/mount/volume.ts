@@ -2,13 +2,13 @@ import { constants, promises as fs, type Dirent, type StatsFs } from 'node:fs';
 import type { VolumeLayout } from '../protocol/volume-layout.ts';
 import { BulkWriter, type BulkFile } from './bulk-writer.ts';
 import { errnoOf, meaningOf } from './errno.ts';
-import type { Gate } from './gate.ts';
+import type { Passage } from './gate.ts';
 import { removeTree } from './tree-removal.ts';
 import { flushesWhole, flushWhole } from './whole-flush.ts';
 import { factsOf, VolumeFile, type FileFacts } from './volume-file.ts';
 
 export interface VolumeOptions {
-  readonly gate: Gate;
+  readonly gate: Passage;
   readonly layout: VolumeLayout;
   /** Deadline of fsync, and of close and removal of much, which are slow on a healthy volume too. */
   readonly slowDeadlineMs: number;
@@ -22,7 +22,7 @@ export interface VolumeOptions {
  */
 export class Volume {
   readonly layout: VolumeLayout;
-  readonly #gate: Gate;
+  readonly #gate: Passage;
   readonly #slowDeadlineMs: number;
   readonly #bulk: BulkWriter;
 

@@ -240,3 +240,66 @@ test('inParallel() begins nothing after the first error, and throws it when the 
   await t.rejects(work, { message: 'first' });
   t.strictSame([begun, ended], [[0, 1], [0]]);
 });
+
+/** A gate whose trust a test takes away. */
+function doubtfulGate(options: Partial<GateOptions> = {}) {
+  const state: { fault: Fault | undefined } = { fault: undefined };
+  const gate = gateOf({ ...options, refusal: () => state.fault });
+  const distrust = (code: 'STORAGE_TIMEOUT' | 'STORAGE_EMPTIED', isOver: boolean): void => {
+    state.fault = new Fault(code, 'the mount is not trusted');
+    gate.distrust(state.fault, isOver);
+  };
+  return { gate, distrust, trust: () => (state.fault = undefined) };
+}
+
+test('invariant 7: run() refuses at once while the mount is not trusted, and runs again when it is', async (t) => {
+  const { gate, distrust, trust } = doubtfulGate();
+  distrust('STORAGE_TIMEOUT', false);
+  let ran = 0;
+  const call = (): Promise<unknown> => gate.run('stat', '/v', async () => (ran += 1));
+  t.equal(await codeOf(call()), 'STORAGE_TIMEOUT');
+  t.equal(ran, 0);
+  t.equal(await gate.run('stat', '/v', async () => 'found', { always: true }), 'found');
+  trust();
+  await call();
+  t.equal(ran, 1);
+});
+
+test('distrust() refuses who waits for a place, and lets a call under way come back', async (t) => {
+  const { gate, distrust } = doubtfulGate({ budget: 1 });
+  const first = hung(gate);
+  const second = codeOf(gate.run('read', '/v', async () => 'never'));
+  distrust('STORAGE_TIMEOUT', false);
+  t.equal(await second, 'STORAGE_TIMEOUT');
+  first.finish('came back');
+  t.equal(await first.call, 'came back');
+});
+
+test('invariant 8: distrust() of a lost mount answers who waits for a call, gives late results back, keeps the place', async (t) => {
+  const { gate, distrust } = doubtfulGate();
+  const { promise, resolve } = Promise.withResolvers<string>();
+  const late: string[] = [];
+  const call = codeOf(gate.run('open', '/v', () => promise, { late: async (value) => late.push(value) }));
+  distrust('STORAGE_EMPTIED', true);
+  t.equal(await call, 'STORAGE_EMPTIED');
+  t.match(gate.load, { inside: 1, overdue: 1 });
+  resolve('a descriptor');
+  await eventually(() => gate.load.inside === 0);
+  t.same(late, ['a descriptor']);
+});
+
+test('a file is closed also while the mount is not trusted, and nobody waits for that', async (t) => {
+  const { gate, distrust } = doubtfulGate();
+  distrust('STORAGE_TIMEOUT', false);
+  const { promise, resolve } = Promise.withResolvers<undefined>();
+  let began = false;
+  const close = (): Promise<undefined> => {
+    began = true;
+    return promise;
+  };
+  t.equal(await codeOf(gate.run('close', '/v', close, { closing: true })), 'STORAGE_TIMEOUT');
+  t.ok(began);
+  t.equal(gate.load.inside, 1);
+  resolve(undefined);
+  await eventually(() => gate.load.inside === 0);
+});
