@@ -8,7 +8,7 @@ import { groundFor, type Ground } from './suites/ground.ts';
 type Teardown = { teardown: (work: () => unknown) => void };
 
 /** The nodes are processes of this machine, so that those of their pods can be found here. */
-const PROGRAM = '/usr/local/bin/node\0/opt/longshore/';
+const PROGRAM = /^\/usr\/local\/bin\/node\0.*\/opt\/longshore\//s;
 
 export interface BenchAgent {
   readonly ground: Ground;
@@ -72,7 +72,7 @@ function pidIn(podUid: string): number {
   const found = readdirSync('/proc').filter((name) => {
     if (!/^\d+$/.test(name)) return false;
     try {
-      const isAgent = readFileSync(`/proc/${name}/cmdline`, 'latin1').startsWith(PROGRAM);
+      const isAgent = PROGRAM.test(readFileSync(`/proc/${name}/cmdline`, 'latin1'));
       return isAgent && readFileSync(`/proc/${name}/cgroup`, 'latin1').includes(podUid);
     } catch {
       // It has ended meanwhile.
