@@ -7,6 +7,7 @@ import { METRICS, type MetricRow } from '../../src/telemetry/metric-list.ts';
 import { FAILURE_ADVICE } from './failure-advice.ts';
 import { httpPage } from './http-page.ts';
 import { table } from './markdown-table.ts';
+import { mountPage } from './mount-page.ts';
 
 const GENERATED =
   '<!-- Made by `npm run docs`; a test compares it with the code. Change the code, not this page. -->';
@@ -19,6 +20,7 @@ export async function referencePages(): Promise<ReadonlyMap<string, string>> {
     failures: failuresPage(),
     http: httpPage(await openApi()),
     rbac: rbacPage(),
+    mount: mountPage(),
   };
   return new Map(
     Object.entries(pages).map(([name, page]) => [
