@@ -108,6 +108,21 @@ export const CONFIG_SCHEMA = Type.Object({
   volumeQueueLimit: whole('operations that may wait for a place in volumeBudget', [0, 4096, 1_000_000]),
   volumeReserveBytes: whole('free bytes of the volume that uploads must leave to running scripts', [0, 256 * 2 ** 20, 2 ** 50]),
 
+  probeIntervalMs: whole('from one look at the volume to the next, of the agent and of each runner', [100, 5000, 600_000]),
+  probeDeadlineMs: whole('for one look at the volume; a volume that takes longer is stalled and gets no new work', [100, 5000, 600_000]),
+  absentAgainMs: whole('between two looks that both find no epoch, after which the volume is believed to be emptied', [100, 5000, 600_000]),
+  staleAfterMs: whole('time for which a volume says only that its handles are stale, while its server answers, before it is given up', [100, 30_000, HOUR_MS]),
+  stallLimitMs: whole('time without a good look after which the volume is given up; longer than a restart of its server takes, so 150000 where the grace period of the server is not known to be short', [1000, 90_000, 24 * HOUR_MS]),
+
+  probeIntervalMs: whole('from one look at whether the volume answers to the next; while something is wrong, one second', [100, 5000, HOUR_MS]),
+  probeDeadlineMs: whole('for such a look; one that is missed makes the volume stalled', [100, 5000, HOUR_MS]),
+  canaryDeadlineMs: whole('for writing a small file to the volume and reading it back', [100, 30_000, HOUR_MS]),
+  serverProbeDeadlineMs: whole('for the server of an NFS volume to answer a call that touches no file, and for its name to be looked up', [100, 3000, HOUR_MS]),
+  absentAgainMs: whole('time between two looks that find no epoch, before the volume counts as emptied', [100, 5000, HOUR_MS]),
+  staleAfterMs: whole('how long the volume may answer with stale handles while its server is there, before it counts as lost', [100, 30_000, HOUR_MS]),
+  stallLimitMs: whole('how long the volume may not answer before it counts as lost; 150000 where the grace period of its server is unknown or 90 s', [1000, 90_000, 24 * HOUR_MS]),
+  maxHeldProbes: whole('processes that look at the volume and may hang in the kernel at once', [1, 4, 100]),
+
   maxConnections: whole('open connections to the HTTP interface', [1, 4096, 100_000]),
   maxUploads: whole('uploads under way at once; more are refused with 429', [1, 16, 1000]),
   uploadMaxBytes: whole('largest body of one upload', [1, 64 * GIB, 2 ** 50]),

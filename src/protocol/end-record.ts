@@ -1,4 +1,5 @@
 import { isFailureCode, type FailureCode } from './failure-table.ts';
+import { VERDICTS, type Verdict } from './mount-belief.ts';
 import { parseSha256, type Sha256 } from './digest.ts';
 
 /** What made the runner end the script: its deadline, or a TERM. Who sent the TERM only the agent can know. */
@@ -9,6 +10,16 @@ export interface NotCollected {
   readonly files: number;
   readonly bytes: number;
   readonly first: readonly { readonly path: string; readonly bytes: number; readonly says: string }[];
+}
+
+/** What a runner saw of its mount, where that was not always trusted. */
+export interface MountReport {
+  /** At the end. */
+  readonly verdict: Verdict;
+  readonly says: string;
+  /** How often and, together, how long it was not trusted. */
+  readonly stalls: number;
+  readonly stalledMs: number;
 }
 
 /** The last thing a runner says: how the script ended. Success needs one of these, authentic (invariant 4). */
@@ -37,6 +48,8 @@ export interface EndRecord {
   readonly oomKills: number | null;
   /** Left out where the volume has all that the script left. */
   readonly notCollected?: NotCollected;
+  /** Left out where the mount was trusted all the time. */
+  readonly mount?: MountReport;
 }
 
 /** Reads the JSON of an end record; undefined where a member is missing or of another type. */
@@ -55,7 +68,8 @@ export function parseEndRecord(text: string): EndRecord | undefined {
     isString(record['journalDigest']) &&
     parseSha256(record['journalDigest']) !== undefined &&
     isNullOr(record['oomKills'], isCount) &&
-    isLeftOutOr(record['notCollected'], isNotCollected);
+    isLeftOutOr(record['notCollected'], isNotCollected) &&
+    isLeftOutOr(record['mount'], isMountReport);
   // Every member was just checked against the type.
   return wellFormed ? (value as EndRecord) : undefined;
 }
@@ -77,6 +91,12 @@ function isFault(value: unknown): boolean {
 function isNotCollected(value: unknown): boolean {
   const { files, bytes, first } = (value ?? {}) as Record<string, unknown>;
   return isCount(files) && isCount(bytes) && Array.isArray(first) && first.every(isNamed);
+}
+
+function isMountReport(value: unknown): boolean {
+  const { verdict, says, stalls, stalledMs } = (value ?? {}) as Record<string, unknown>;
+  const known = VERDICTS.some((one) => one === verdict);
+  return known && isString(says) && [stalls, stalledMs].every(isCount);
 }
 
 function isNamed(value: unknown): boolean {

@@ -1,4 +1,5 @@
 import type { Sha256 } from './digest.ts';
+import type { MountLimits } from './mount-belief.ts';
 import type { ScriptKey, Ticket } from './ticket.ts';
 
 /** Languages that the runner has an interpreter for. */
@@ -56,6 +57,10 @@ export interface RunOrder {
   readonly journalMaxBytes: number;
   /** A read or write on the volume that takes longer is given up. */
   readonly volumeDeadlineMs: number;
+  /** A folder of the volume, as the runner sees it, that is there whatever the volume holds. */
+  readonly mountFolder: string;
+  /** When the runner believes what of its mount. */
+  readonly mount: MountLimits;
   /** Null for a script that works in its workspace. */
   readonly copy: CopyOrder | null;
 }

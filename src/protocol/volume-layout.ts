@@ -22,11 +22,14 @@ export const LAYOUT_FOLDER = 'longshore-v1';
  *     canary/                        write probes, and ballast for the day when the volume is full
  */
 export class VolumeLayout {
+  /** Where the volume is mounted: there whatever the volume holds. */
+  readonly mountFolder: string;
   readonly root: string;
 
   /** `volumeFolder` is the absolute path under which the volume is mounted. */
   constructor(volumeFolder: string) {
-    this.root = `${volumeFolder.replace(/\/+$/, '')}/${LAYOUT_FOLDER}`;
+    this.mountFolder = volumeFolder.replace(/\/+$/, '');
+    this.root = `${this.mountFolder}/${LAYOUT_FOLDER}`;
   }
 
   get identity(): string {

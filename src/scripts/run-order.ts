@@ -32,6 +32,8 @@ export function runOrderFor(room: ScriptRoom, asked: Asked): RunOrder {
     drainMs,
     journalMaxBytes,
     volumeDeadlineMs,
+    mountFolder: layout.mountFolder,
+    mount: room.limits.mount,
     copy: asked.storage === 'copied' ? copyOrderFor(room) : null,
   };
 }

@@ -3,6 +3,7 @@ import type { Executor } from '../executors/executor.ts';
 import { refusalFor, type MountTrust } from '../mount/mount-trust.ts';
 import type { Volume } from '../mount/volume.ts';
 import { Fault } from '../protocol/fault.ts';
+import type { MountLimits } from '../protocol/mount-belief.ts';
 import { scriptSealKey, type AgentKey } from '../protocol/seal.ts';
 import type { ScriptKey } from '../protocol/ticket.ts';
 import type { BlobStore } from '../staging/blob-store.ts';
@@ -21,6 +22,8 @@ export interface ScriptLimits {
   readonly drainMs: number;
   readonly journalMaxBytes: number;
   readonly volumeDeadlineMs: number;
+  /** When a runner believes what of its mount. */
+  readonly mount: MountLimits;
   /** Of a script that works on local disk: see CopyOrder. */
   readonly copyMaxBytes: number;
   readonly collectMs: number;
@@ -79,9 +82,11 @@ export function scriptLimitsFrom(config: Config): ScriptLimits {
   const { maxScripts, isolationTimeoutSeconds, drainMs, journalMaxBytes, launchTimeoutMs, reconcileMs } =
     config;
   const { copyMaxBytes, collectMs } = config;
+  const { probeIntervalMs, probeDeadlineMs, staleAfterMs, absentAgainMs, stallLimitMs } = config;
   return {
     ...{ maxScripts, isolationTimeoutSeconds, drainMs, journalMaxBytes, launchTimeoutMs, reconcileMs },
     ...{ copyMaxBytes, collectMs },
+    mount: { probeIntervalMs, probeDeadlineMs, staleAfterMs, absentAgainMs, stallLimitMs },
     defaultDeadlineMs: config.defaultDeadlineSeconds * 1000,
     defaultGraceMs: config.defaultGraceSeconds * 1000,
     volumeDeadlineMs: config.volumeDeadlineMs,

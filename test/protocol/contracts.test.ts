@@ -30,6 +30,7 @@ import {
   TEMPORARY_MARK,
   VolumeLayout,
 } from '../../src/protocol/volume-layout.ts';
+import { limits } from './made-evidence.ts';
 
 function sure<T>(value: T | undefined): T {
   if (value === undefined) throw new TypeError('the fixture breaks a rule');
@@ -240,6 +241,8 @@ test('parseRunOrder() takes an order of this version, and nothing that was cut o
     drainMs: 1,
     journalMaxBytes: 1,
     volumeDeadlineMs: 1,
+    mountFolder: '/data',
+    mount: limits,
     copy: null,
   };
   const text = JSON.stringify(order);

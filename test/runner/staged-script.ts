@@ -21,6 +21,7 @@ import type { RunOrder } from '../../src/protocol/run-order.ts';
 import { parseTicket, scriptKeyFor } from '../../src/protocol/ticket.ts';
 import { VolumeLayout, type WorkspaceLayout } from '../../src/protocol/volume-layout.ts';
 import { temporaryFolder } from '../harness/temporary-volume.ts';
+import { limits } from '../protocol/made-evidence.ts';
 
 type Teardown = { teardown: (work: () => void) => void };
 
@@ -98,6 +99,8 @@ export function stageScriptIn(
     drainMs: 1000,
     journalMaxBytes: 1024 * 1024 * 1024,
     volumeDeadlineMs: 5000,
+    mountFolder: layout.mountFolder,
+    mount: limits,
     copy: null,
     ...changes,
   };

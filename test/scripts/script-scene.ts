@@ -16,6 +16,7 @@ import { eventually } from '../harness/eventually.ts';
 import { MadeTrust } from '../harness/made-trust.ts';
 import { MadeExecutor } from '../harness/made-executor.ts';
 import { temporaryVolume } from '../harness/temporary-volume.ts';
+import { limits } from '../protocol/made-evidence.ts';
 
 export const agentKey = randomBytes(32);
 export const stores = { maxBytes: 1e9, memoryBytes: 1e8, minBytesPerSecond: 0, rateWindowMs: 30_000 };
@@ -53,6 +54,7 @@ export function sceneOn(volume: Volume, more: Partial<ScriptRoom> = {}): Scene {
       isolationTimeoutSeconds: 60,
       drainMs: 0,
       journalMaxBytes: 1 << 20,
+      mount: limits,
       copyMaxBytes: 2 ** 30,
       collectMs: 10_000,
       volumeDeadlineMs: 5000,

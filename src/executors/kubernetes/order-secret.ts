@@ -50,7 +50,7 @@ export function orderInPod(order: RunOrder): RunOrder {
   const epochFile = `${POD_PATHS.identity}${epoch.slice(identity.length)}`;
   // Below the mount, which nobody can remove.
   const copy = order.copy && { ...order.copy, folder: `${POD_PATHS.copy}/script` };
-  return { ...order, workspace: POD_PATHS.workspace, epochFile, copy };
+  return { ...order, workspace: POD_PATHS.workspace, epochFile, mountFolder: POD_PATHS.identity, copy };
 }
 
 /** @throws {Fault} CLUSTER_POD_REFUSED when the order is larger than a Secret can be. */

@@ -2,6 +2,7 @@ import { sha256Of } from '../../../src/protocol/digest.ts';
 import type { RunOrder } from '../../../src/protocol/run-order.ts';
 import { parseTicket, scriptKeyFor } from '../../../src/protocol/ticket.ts';
 import type { PodSetup } from '../../../src/executors/kubernetes/pod-setup.ts';
+import { limits } from '../../protocol/made-evidence.ts';
 
 const ticket = parseTicket('deploy-17');
 if (ticket === undefined) throw new TypeError('not a ticket');
@@ -25,6 +26,8 @@ export const anOrder: RunOrder = {
   drainMs: 2500,
   journalMaxBytes: 2 ** 30,
   volumeDeadlineMs: 120_000,
+  mountFolder: '/data',
+  mount: limits,
   copy: null,
 };
 
