@@ -50,7 +50,10 @@ export async function openPods(
  * Not by the epoch: an agent that starts behind the loss of a volume must find the pods and the outcomes of before.
  */
 function groupFor(keyName: string, claim: string, folder = ''): string {
-  return createHash('sha256').update(JSON.stringify([keyName, claim, folder])).digest('hex').slice(0, 16);
+  return createHash('sha256')
+    .update(JSON.stringify([keyName, claim, folder]))
+    .digest('hex')
+    .slice(0, 16);
 }
 
 /** The agent's own user unless the configuration names one: files on a network volume belong to whoever wrote them. */

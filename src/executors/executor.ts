@@ -43,6 +43,14 @@ export interface Executor {
    */
   clear(key: ScriptKey, claim: StartedClaim | undefined, cookie: string): Promise<void>;
 
+  /**
+   * Gives up on a runner that `clear` could not end: takes away what can be taken from around it. Its processes stay
+   * where they stand until the call that holds them returns.
+   *
+   * @throws {Fault} CLUSTER_UNREACHABLE
+   */
+  abandon(key: ScriptKey): Promise<void>;
+
   /** Opens what the runner wrote to its stdout, the witness that does not need the volume; undefined when it is gone. */
   witness(key: ScriptKey, claim: StartedClaim | undefined): Promise<Witness | undefined>;
 

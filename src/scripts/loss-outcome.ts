@@ -66,6 +66,9 @@ async function stopped(
   } catch (error) {
     // A process in a call that never returns stays where it is; the script is over for whoever asked for it.
     room.observe({ type: 'trouble', key, step: 'stop', error });
+    await executor.abandon(key).catch((failed: unknown) => {
+      room.observe({ type: 'trouble', key, step: 'abandon', error: failed });
+    });
     return { end, left: error instanceof Error ? error.message : String(error) };
   }
 }

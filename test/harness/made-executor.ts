@@ -24,6 +24,7 @@ export class MadeExecutor implements Executor {
   readonly stopped: ScriptKey[] = [];
   readonly cleared: ScriptKey[] = [];
   readonly removed: ScriptKey[] = [];
+  readonly abandoned: ScriptKey[] = [];
   readonly #presence = new Map<ScriptKey, Presence>();
   readonly #output = new Map<ScriptKey, Buffer>();
   readonly #watches = new Map<ScriptKey, Watch>();
@@ -113,6 +114,11 @@ export class MadeExecutor implements Executor {
   clear(key: ScriptKey): Promise<void> {
     this.cleared.push(key);
     this.vanishes(key);
+    return Promise.resolve();
+  }
+
+  abandon(key: ScriptKey): Promise<void> {
+    this.abandoned.push(key);
     return Promise.resolve();
   }
 

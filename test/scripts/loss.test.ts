@@ -113,6 +113,7 @@ t.test('what cannot be ended is said, and does not keep the script from its outc
   mount.loses('STORAGE_TIMEOUT');
   const { outcome } = await finished(book);
   t.match(outcome, { code: 'STORAGE_TIMEOUT', evidence: { left: 'it stands in a system call' } });
+  t.same(executor.abandoned, [key1]);
 });
 
 t.test('a script that has not begun never does, copied or not', async (t) => {

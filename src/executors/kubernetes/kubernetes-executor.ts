@@ -149,6 +149,10 @@ export class KubernetesExecutor implements Executor {
     await this.#removal.clear(key);
   }
 
+  async abandon(key: ScriptKey): Promise<void> {
+    await this.#removal.abandon(key);
+  }
+
   async witness(key: ScriptKey): Promise<Witness | undefined> {
     const pod = this.#pods.pod(key);
     const output = pod && hasBegun(pod) ? await this.#open(key, pod) : this.#outputs.of(key);

@@ -41,6 +41,14 @@ export class PodRemoval {
     return pod !== undefined && this.#options.calls.delete(key, pod, graceSeconds);
   }
 
+  /**
+   * Takes the object of a pod away whose processes cannot be ended, which no kubelet does while they are there; nothing
+   * happens where there is none. They stay on their node. @throws {Fault} CLUSTER_UNREACHABLE
+   */
+  async abandon(key: ScriptKey): Promise<void> {
+    await this.delete(key, 0);
+  }
+
   /** Deletes a pod and waits until it is gone, or for as long as that usually takes. @throws {Fault} CLUSTER_UNREACHABLE */
   async remove(key: ScriptKey): Promise<void> {
     const { pods, removalDeadlineMs = 10_000 } = this.#options;

@@ -98,6 +98,11 @@ export class LocalExecutor implements Executor {
     return sent.includes(true);
   }
 
+  abandon(): Promise<void> {
+    // There is nothing around a process of this machine.
+    return Promise.resolve();
+  }
+
   async clear(key: ScriptKey, claim: StartedClaim | undefined, cookie: string): Promise<void> {
     if (claim?.by === 'runner' && placeOf(claim) === 'elsewhere') {
       const message = `the runner of ${key} is on ${claim.host}, where this agent cannot end it`;

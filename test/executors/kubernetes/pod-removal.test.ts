@@ -212,3 +212,11 @@ test('when the API server goes away after it took a deletion, clear() says that 
   await cluster.server.stop();
   await rejection;
 });
+
+test('abandon() takes away the object of a pod whose processes nobody can end', async (t) => {
+  const { cluster, executor } = await setting(t, { clearDeadlineMs: 300 });
+  cluster.lingers = true;
+  await t.rejects(executor.clear(key), { code: 'RUNNER_FAILED' });
+  await executor.abandon(key);
+  t.equal(deletions(cluster).at(-1), 0);
+});
