@@ -108,12 +108,6 @@ export const CONFIG_SCHEMA = Type.Object({
   volumeQueueLimit: whole('operations that may wait for a place in volumeBudget', [0, 4096, 1_000_000]),
   volumeReserveBytes: whole('free bytes of the volume that uploads must leave to running scripts', [0, 256 * 2 ** 20, 2 ** 50]),
 
-  probeIntervalMs: whole('from one look at the volume to the next, of the agent and of each runner', [100, 5000, 600_000]),
-  probeDeadlineMs: whole('for one look at the volume; a volume that takes longer is stalled and gets no new work', [100, 5000, 600_000]),
-  absentAgainMs: whole('between two looks that both find no epoch, after which the volume is believed to be emptied', [100, 5000, 600_000]),
-  staleAfterMs: whole('time for which a volume says only that its handles are stale, while its server answers, before it is given up', [100, 30_000, HOUR_MS]),
-  stallLimitMs: whole('time without a good look after which the volume is given up; longer than a restart of its server takes, so 150000 where the grace period of the server is not known to be short', [1000, 90_000, 24 * HOUR_MS]),
-
   probeIntervalMs: whole('from one look at whether the volume answers to the next; while something is wrong, one second', [100, 5000, HOUR_MS]),
   probeDeadlineMs: whole('for such a look; one that is missed makes the volume stalled', [100, 5000, HOUR_MS]),
   canaryDeadlineMs: whole('for writing a small file to the volume and reading it back', [100, 30_000, HOUR_MS]),
