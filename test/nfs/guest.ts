@@ -42,20 +42,8 @@ export class Guest {
       throw new Error('There is no guest: npm run test:nfs makes the disks of one');
     mkdirSync(places.logs, { recursive: true });
     const folder = mkdtempSync(join(tmpdir(), 'longshore-nfs-'));
-    const volumes = join(folder, 'volumes.img');
-    await command('mkfs.ext4', ['-q', '-O', '^has_journal', volumes, '4G']);
     const forwarded = await forwarding();
-    const log = openSync(join(places.logs, `${name}.log`), 'w');
-    // With the death signal, a test that is killed leaves no machine behind. TMPDIR is where QEMU keeps what is written.
-    const machine = spawn(
-      'nice',
-      ['-n', '10', 'setpriv', '--pdeathsig', 'KILL', ...qemu(volumes, forwarded)],
-      {
-        stdio: ['ignore', log, log],
-        env: { ...process.env, TMPDIR: folder },
-      },
-    );
-    closeSync(log);
+    const machine = await startMachine(folder, forwarded, join(places.logs, `${name}.log`));
     const guest = new Guest(machine, forwarded);
     const ended = new Promise<void>((resolve) => machine.once('close', () => resolve()));
     t.teardown(async () => {
@@ -63,11 +51,8 @@ export class Guest {
       await ended;
       rmSync(folder, { recursive: true, force: true });
     });
-    await eventually(
-      async () => (await guest.run('echo up', 5000).catch(() => '')) === 'up\n',
-      BOOT_DEADLINE_MS,
-      1000,
-    );
+    const isUp = async (): Promise<boolean> => (await guest.run('echo up', 5000).catch(() => '')) === 'up\n';
+    await eventually(isUp, BOOT_DEADLINE_MS, 1000);
     // QEMU has the files open by now, and whatever ends it, nothing is left of them.
     rmSync(folder, { recursive: true });
     return guest;
@@ -89,6 +74,21 @@ export class Guest {
     if (code !== 0) throw new Error(`${script.slice(0, 200)}: exit code ${code}\n${output.slice(-8192)}`);
     return output;
   }
+}
+
+/** Starts QEMU, with what it writes in `folder` and the console of the guest in `log`. */
+async function startMachine(folder: string, forwarded: Forwarded, log: string): Promise<ChildProcess> {
+  const volumes = join(folder, 'volumes.img');
+  await command('mkfs.ext4', ['-q', '-O', '^has_journal', volumes, '4G']);
+  const output = openSync(log, 'w');
+  // With the death signal, a test that is killed leaves no machine behind. TMPDIR is where QEMU keeps its snapshots.
+  const args = ['-n', '10', 'setpriv', '--pdeathsig', 'KILL', ...qemu(volumes, forwarded)];
+  const machine = spawn('nice', args, {
+    stdio: ['ignore', output, output],
+    env: { ...process.env, TMPDIR: folder },
+  });
+  closeSync(output);
+  return machine;
 }
 
 function sendScript(
