@@ -81,6 +81,14 @@ test('ESTALE is believed after its time, and only while the server answers and s
     /stalled/,
     'a soft mount says it of a server that is away',
   );
+  const blink = [...well, silent(22)];
+  t.equal(
+    told(play([...stale, ...blink], 60)).at(-1),
+    '55 lost stale STORAGE_STALE',
+    'the server was away between',
+  );
+  const other = [...stale, probe(22, 'eacces')];
+  t.equal(told(play([...other, ...well], 60)).at(-1), '55 lost stale STORAGE_STALE', 'another errno between');
   const mixed = probes(7, 60, 'unexported');
   t.match(told(play([...stale, ...mixed, ...well], 60)).at(-1), /stalled/, 'un-exported for a while');
   const rare = [probe(5, 'stale'), probe(50, 'stale')];
