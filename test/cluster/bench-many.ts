@@ -58,7 +58,7 @@ async function collectAll(agent: BenchAgent, tickets: readonly Ticket[]): Promis
 /** What is left of scripts in cluster and volume, once the cluster had time to remove it. */
 async function leftBehind({ ground }: BenchAgent): Promise<number> {
   const count = async (): Promise<number> => {
-    const objects = await ground.kubectl('get', 'pods,secrets', '-l', MANAGED, '-o', 'name');
+    const objects = await ground.kubectl('get', 'pods,secrets,configmaps', '-l', MANAGED, '-o', 'name');
     const workspaces = readdirSync(join(ground.folder, 'longshore-v1', 'work'));
     return objects.split('\n').filter(Boolean).length + workspaces.length;
   };
@@ -97,7 +97,7 @@ export async function many(agent: BenchAgent, scripts: number): Promise<BenchRes
       { label: 'resident before the first script', value: idle, unit: 'MiB' },
       { label: 'highest resident', value: highest, unit: 'MiB' },
       { label: 'resident when all are completed', value: memoryMib(pid, 'VmRSS'), unit: 'MiB' },
-      { label: 'pods, Secrets and workspaces that are left', value: left, unit: '' },
+      { label: 'pods, Secrets, ConfigMaps and workspaces that are left', value: left, unit: '' },
     ],
     met: good === scripts && highest < MEMORY_GOAL_MIB && left === 0,
     notes: [
