@@ -84,9 +84,12 @@ export async function running(
   body: string,
   more: object = {},
 ): Promise<void> {
-  const { status, text } = await agent.call('PUT', `/v1/scripts/${ticket}`, bash(`echo up; ${body}`, more));
+  const script = bash(`echo up; ${body}`, more);
+  const { status, text } = await agent.call('PUT', `/v1/scripts/${ticket}`, script);
   if (status !== 200) throw new Error(`${ticket} was not started: ${status} ${text}`);
-  await eventually(async () => (await agent.call('GET', `/v1/scripts/${ticket}`)).text.includes('"up"'));
+  const isUp = async (): Promise<boolean> =>
+    (await agent.call('GET', `/v1/scripts/${ticket}`)).text.includes('"up"');
+  await eventually(isUp, 60_000);
 }
 
 /** What must answer at once whatever the volume does; the deadline is that of a person, not of a clock. */
@@ -110,4 +113,23 @@ export async function soon<T>(work: Promise<T>, ms = BESIDE_MS): Promise<T> {
   } finally {
     clearTimeout(timer);
   }
+}
+
+/** What the agent believes of its mount. */
+export async function verdictOf(agent: AgentProcess): Promise<string> {
+  const { json } = await soon(agent.call('GET', '/v1/mount'));
+  return String(json['verdict']);
+}
+
+/** Waits until the agent believes `verdict`. */
+export async function believes(agent: AgentProcess, verdict: string, deadlineMs = 60_000): Promise<void> {
+  await eventually(async () => (await verdictOf(agent)) === verdict, deadlineMs);
+}
+
+/** The kernel's wait of every thread of a process; `D` is a call that no signal reaches. */
+export function threadsOf(pid: number): { readonly state: string; readonly name: string }[] {
+  return globSync(`/proc/${pid}/task/*/stat`).flatMap((path) => {
+    const [, name = '', state = ''] = /\((.*)\) (\S)/.exec(readFileSync(path, 'latin1')) ?? [];
+    return [{ name, state }];
+  });
 }

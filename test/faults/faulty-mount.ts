@@ -1,5 +1,15 @@
 import { spawn, type ChildProcessByStdio } from 'node:child_process';
-import { accessSync, constants, mkdirSync, mkdtempSync, readFileSync } from 'node:fs';
+import {
+  accessSync,
+  chmodSync,
+  chownSync,
+  constants,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  statSync,
+  type Stats,
+} from 'node:fs';
 import { join, resolve } from 'node:path';
 import { createInterface, type Interface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
@@ -51,6 +61,8 @@ export class FaultyMount {
   /** What the server of the volume has on its disk, without faults. */
   readonly behind: string;
   readonly #folder: string;
+  /** As it was before it was mounted over, when a look at it could not hang. */
+  readonly #root: Stats;
   readonly #child: ChildProcessByStdio<Writable, Readable, Readable>;
   readonly #answers: Interface;
   readonly #waiting: ((line: string) => void)[] = [];
@@ -59,6 +71,7 @@ export class FaultyMount {
   private constructor(folder: string, places: { behind: string; volume: string }) {
     this.#folder = folder;
     ({ behind: this.behind, volume: this.volume } = places);
+    this.#root = statSync(this.behind);
     // A session of its own: the end of the test's process group would leave a dead mount.
     this.#child = spawn(process.execPath, [SERVER, this.behind, this.volume], {
       cwd: '/',
@@ -106,7 +119,10 @@ export class FaultyMount {
 
   /** Gives the volume another, empty content; handles of the content before are stale. */
   async empty(): Promise<void> {
-    await this.replaceBy(mkdtempSync(join(this.#folder, 'empty-')));
+    const empty = mkdtempSync(join(this.#folder, 'empty-'));
+    chmodSync(empty, this.#root.mode);
+    chownSync(empty, this.#root.uid, this.#root.gid);
+    await this.replaceBy(empty);
   }
 
   /** Gives the volume the content of `folder`; handles of the content before are stale. */
