@@ -7,6 +7,7 @@ import { openState, textOf } from './mount/agent-state.ts';
 import { watchFile } from './mount/file-watcher.ts';
 import type { GateEvent } from './mount/gate.ts';
 import { Fault } from './protocol/fault.ts';
+import { VERDICTS, type Belief } from './protocol/mount-belief.ts';
 import type { ScriptBook } from './scripts/script-book.ts';
 import type { ScriptKeeper } from './scripts/script-keeper.ts';
 import { errorFields } from './telemetry/logger.ts';
@@ -40,8 +41,8 @@ export interface ServeOptions {
  * @throws {Fault} CONFIG_INVALID, and the STORAGE_ code of a volume that cannot be used; nothing goes on running then.
  */
 export async function serve(config: Config, options: ServeOptions = {}): Promise<RunningAgent> {
-  const parts = makeParts(config, options.observeGate);
   const state = await openState(config);
+  const parts = makeParts(config, options.observeGate);
   const tokens = new TokenStore(state.tokens);
   const stopping = new AbortController();
   let inside: Inside | undefined;
@@ -53,7 +54,7 @@ export async function serve(config: Config, options: ServeOptions = {}): Promise
     listen = hostPort(await listening('listen', config.listen, (address) => app.listen(address)));
     inside = await findState(parts, state);
   } catch (error) {
-    await Promise.all([app.close(), scraped.close()]);
+    await Promise.all([app.close(), scraped.close(), parts.mount.close()]);
     throw error;
   }
   const watch = watchTokens(parts, tokens);
@@ -73,7 +74,7 @@ export async function serve(config: Config, options: ServeOptions = {}): Promise
       config.shutdownMs,
       Promise.all([app.close(), scraped.close(), watch.close(), keeper.close(), book.close(), sweeping]),
     );
-    await within(config.shutdownMs, executor.close());
+    await within(config.shutdownMs, Promise.all([executor.close(), parts.mount.close()]));
     parts.logger.info({}, 'agent has stopped');
     resolve(0);
   };
@@ -133,7 +134,7 @@ function watchTokens({ config, logger }: Parts, tokens: TokenStore): ReturnType<
 }
 
 async function render(
-  { metrics, gate }: Parts,
+  { metrics, gate, mount }: Parts,
   inside: Inside | undefined,
   accept: string | undefined,
 ): Promise<{ type: string; text: string }> {
@@ -142,11 +143,17 @@ async function render(
     longshore_volume_operations_in_flight: () => inFlight,
     longshore_volume_operations_overdue: () => overdue,
     longshore_volume_oldest_operation_seconds: () => oldestSeconds,
+    longshore_mount_verdict: () => verdictCounts(mount.watch.belief()),
+    longshore_mount_probes_held: () => mount.watch.view.leaked,
     longshore_staging_uploads_in_flight: () => inside?.blobs.space.load.uploads ?? 0,
     longshore_pods: () => inside?.pods() ?? new Map<string, number>(),
     longshore_scripts: () => inside?.book.counts ?? new Map<string, number>(),
   };
   return metrics.render(readers, accept);
+}
+
+function verdictCounts({ verdict }: Belief): ReadonlyMap<string, number> {
+  return new Map(VERDICTS.map((name) => [name, name === verdict ? 1 : 0]));
 }
 
 /** What hangs must not keep the agent from leaving: the volume and the runners are as they are. */

@@ -7,9 +7,7 @@ import { LocalExecutor } from './executors/local/local-executor.ts';
 import type { AgentState } from './mount/agent-state.ts';
 import { ensureLayout, findOrCreateEpoch } from './mount/epoch.ts';
 import { Gate, type GateEvent } from './mount/gate.ts';
-import type { MountTrust } from './mount/mount-trust.ts';
 import { Volume } from './mount/volume.ts';
-import { openCase } from './protocol/mount-verdict.ts';
 import { VolumeLayout } from './protocol/volume-layout.ts';
 import { AgentLines } from './scripts/agent-lines.ts';
 import { KeptScripts } from './scripts/kept-scripts.ts';
@@ -24,6 +22,7 @@ import { PackageStore } from './staging/package-store.ts';
 import { makeLogger, type Logger } from './telemetry/logger.ts';
 import { Metrics } from './telemetry/metrics.ts';
 import { Reporter } from './telemetry/reporter.ts';
+import { AgentMount } from './wiring-mount.ts';
 
 export const VERSION = packageJson.version;
 const HOUR_MS = 3_600_000;
@@ -41,6 +40,7 @@ export interface Parts {
   readonly reporter: Reporter;
   readonly gate: Gate;
   readonly volume: Volume;
+  readonly mount: AgentMount;
 }
 
 /** The agent behind the HTTP interface, once it has found its state. */
@@ -61,31 +61,36 @@ export interface Execution {
   readonly pods: () => ReadonlyMap<string, number>;
 }
 
+/** Makes what an agent is made of. Starts the processes that look at the volume: `mount.close()` ends them. */
 export function makeParts(config: Config, observeGate?: (event: GateEvent) => void): Parts {
   const metrics = new Metrics();
   const counted = (level: string): void => metrics.count('longshore_log_lines_total', { level });
   const logger = makeLogger({ level: config.logLevel, counted });
   const reporter = new Reporter(metrics, logger);
+  const mount = new AgentMount({ config, metrics, logger });
   const gate = new Gate({
     budget: config.volumeBudget,
     queueLimit: config.volumeQueueLimit,
     deadlineMs: config.volumeDeadlineMs,
+    refusal: () => mount.refusal(),
     observe: (event) => {
       reporter.volume(event);
+      mount.heard(event);
       observeGate?.(event);
     },
   });
   const layout = new VolumeLayout(config.volume);
   const volume = new Volume({ gate, layout, slowDeadlineMs: config.volumeSlowDeadlineMs });
   metrics.set('longshore_build_info', { version: VERSION, node: process.version }, 1);
-  return { config, logger, metrics, reporter, gate, volume };
+  return { config, logger, metrics, reporter, gate, volume, mount };
 }
 
 /** Finds identity and scripts on the volume; what was under way when an agent died goes on from here. */
 export async function findState(parts: Parts, state: AgentState): Promise<Inside> {
-  const { config, reporter, volume } = parts;
+  const { config, reporter, gate, volume, mount } = parts;
   await ensureLayout(volume);
   const epoch = await findOrCreateEpoch(volume);
+  mount.start(gate, await volume.realRoot(), epoch);
   const blobs = new BlobStore(volume, {
     maxBytes: config.uploadMaxBytes,
     memoryBytes: UPLOAD_MEMORY_BYTES,
@@ -100,7 +105,7 @@ export async function findState(parts: Parts, state: AgentState): Promise<Inside
   const now = (): Date => new Date();
   const room: ScriptRoom = {
     ...{ volume, executor, now },
-    mount: trusting(epoch),
+    mount: mount.watch,
     kept: new KeptScripts(executor.keep, state.agentKey),
     stores: { blobs, packages },
     records: new TicketRecords(volume, state.agentKey),
@@ -131,17 +136,6 @@ export async function findState(parts: Parts, state: AgentState): Promise<Inside
   await executor.prepare();
   const view = { scripts: book, packages, blobs };
   return { view, book, keeper, blobs, sweeper, executor, pods };
-}
-
-/** Until the mount is watched: what was found at the start is believed. */
-function trusting(epoch: string): MountTrust {
-  const { belief } = openCase({ atMs: 0, epoch });
-  return {
-    belief: () => belief,
-    epoch: () => epoch,
-    subscribe: () => () => undefined,
-    confirm: () => Promise.resolve(belief),
-  };
 }
 
 /** Local or in a cluster, as the configuration says; the code for a cluster is loaded only where it is used. */

@@ -1,11 +1,14 @@
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { randomBytes } from 'node:crypto';
 import t from 'tap';
 import { loadConfig } from '../src/config.ts';
 import { openState } from '../src/mount/agent-state.ts';
+import { ensureLayout, findOrCreateEpoch } from '../src/mount/epoch.ts';
 import { openPods } from '../src/wiring-pods.ts';
+import { AgentMount } from '../src/wiring-mount.ts';
 import { findState, makeParts } from '../src/wiring.ts';
+import { eventually } from './harness/eventually.ts';
 import { temporaryFolder } from './harness/temporary-volume.ts';
 
 function configIn(folder: string, flags: readonly string[] = []) {
@@ -24,7 +27,7 @@ t.test('an agent that says nothing of a cluster runs scripts as processes of its
   const { executor, keeper, book, pods } = await findState(parts, await openState(config));
   t.equal(executor.kind, 'local');
   t.equal(pods().size, 0);
-  await Promise.all([keeper.close(), book.close(), executor.close()]);
+  await Promise.all([keeper.close(), book.close(), executor.close(), parts.mount.close()]);
 });
 
 t.test('script pods never run as user 0, and the way out is named', async (t) => {
@@ -40,3 +43,26 @@ t.test('an executor for a cluster needs a claim, and for ReadWriteOnce a node', 
   const flags = ['--executor', 'kubernetes', '--claim', 'volume', '--claim-access', 'rwo'];
   t.throws(() => configIn(folder, flags), { message: /nodeName is required/ });
 });
+
+t.test(
+  'invariant 8: what the watch does not trust, the gate refuses, and new data is gone on with alone',
+  async (t) => {
+    const folder = temporaryFolder(t);
+    const flags = ['--probe-interval-ms', '100', '--absent-again-ms', '100'];
+    const parts = makeParts(configIn(folder, flags));
+    t.teardown(() => parts.mount.close());
+    t.ok(parts.mount instanceof AgentMount);
+    const { volume, gate, mount } = parts;
+    await ensureLayout(volume);
+    const epoch = await findOrCreateEpoch(volume);
+    mount.start(gate, await volume.realRoot(), epoch);
+    t.equal(mount.refusal(), undefined);
+    const codes = new Set<string>();
+    mount.watch.subscribe(() => codes.add(mount.refusal()?.code ?? 'none'));
+    rmSync(volume.layout.identity, { recursive: true });
+    await eventually(() => codes.has('STORAGE_EMPTIED'));
+    await eventually(() => mount.watch.belief().verdict === 'trusted');
+    t.not(mount.watch.epoch(), epoch);
+    t.ok(await volume.list(volume.layout.tickets));
+  },
+);

@@ -142,6 +142,13 @@ export class Gate {
     for (const place of this.#inside.keys()) if (!place.always && !place.overdue) this.#abandon(place, fault);
   }
 
+  /** The same gate, with the same budget, for what has to pass also while the mount is not trusted. */
+  get always(): Passage {
+    return {
+      run: (operation, path, work, options) => this.run(operation, path, work, { ...options, always: true }),
+    };
+  }
+
   #abandon(place: Place, fault: Fault): void {
     place.overdue = true;
     this.#inside.get(place)?.(fault);

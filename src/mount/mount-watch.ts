@@ -20,8 +20,6 @@ export type MountEvent =
 
 export interface MountWatchOptions {
   readonly probes: Pick<Probes, 'probe' | 'isUp' | 'start' | 'leaked' | 'close'>;
-  /** Absolute and without links: the mount is found by it. */
-  readonly folder: string;
   readonly limits: MountLimits;
   readonly serverDeadlineMs: number;
   /** Names this agent to the server of the volume. */
@@ -66,6 +64,7 @@ export class MountWatch implements MountTrust {
   readonly #others: readonly Rounds[];
   readonly #serverLook: ServerLook;
   #case: MountCase;
+  #folder = '/';
   #mount: MountFacts | undefined;
   #tick: NodeJS.Timeout | undefined;
 
@@ -107,8 +106,15 @@ export class MountWatch implements MountTrust {
     return () => void this.#listeners.delete(changed);
   }
 
-  /** Begins to look. Until `expect` has told the epoch, the volume is stalled. */
-  start(): void {
+  /**
+   * Begins to look at the volume, which has just shown `epoch`; without one it is stalled until `expect` tells it.
+   *
+   * `folder` is absolute and without links: the mount is found by it.
+   */
+  start(folder: string, epoch?: string): void {
+    this.#folder = folder;
+    // Nobody was told of anything before: this is no change.
+    this.#case = openCase({ atMs: performance.now(), epoch });
     for (const rounds of [this.#liveness, ...this.#others]) rounds.start();
     this.#tick = setInterval(() => {
       this.#turn(elapse(this.#case, performance.now(), this.#options.limits));
@@ -160,7 +166,7 @@ export class MountWatch implements MountTrust {
   }
 
   async #lookAtServer(): Promise<void> {
-    this.#mount = await readMountFacts(this.#options.folder);
+    this.#mount = await readMountFacts(this.#folder);
     const seen = await this.#serverLook.look(this.#mount, this.#closed.signal);
     for (const evidence of seen) this.#weigh(evidence);
   }

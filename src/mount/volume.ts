@@ -190,6 +190,12 @@ export class Volume {
     return { freeBytes: bavail * bsize, totalBytes: blocks * bsize };
   }
 
+  /** Where the root really lies, without links: a mount is found by that. */
+  async realRoot(): Promise<string> {
+    const { root } = this.layout;
+    return this.#gate.run('realpath', root, () => fs.realpath(root));
+  }
+
   #file(handle: fs.FileHandle, path: string): VolumeFile {
     return new VolumeFile({ gate: this.#gate, handle, path, slowDeadlineMs: this.#slowDeadlineMs });
   }

@@ -42,6 +42,12 @@ export const METRICS = {
   longshore_volume_operations_in_flight: { type: 'gauge', labels: [], help: 'operations in the kernel now' },
   longshore_volume_operations_overdue: { type: 'gauge', labels: [], help: 'operations in the kernel that are past their deadline' },
   longshore_volume_oldest_operation_seconds: { type: 'gauge', labels: [], help: 'age of the oldest operation in the kernel' },
+  longshore_mount_verdict: { type: 'gauge', labels: ['verdict'], help: '1 for what the agent believes of the volume: trusted, stalled or lost' },
+  longshore_mount_evidence_total: { type: 'counter', labels: ['kind', 'result'], help: 'what was seen of the volume and its NFS peer, by kind and what it was; result is ok, missed, the name of an errno and the like' },
+  longshore_mount_probe_seconds: { type: 'histogram', labels: ['kind', 'end'], help: 'time of a probe of the volume: liveness or canary', buckets: SECONDS },
+  longshore_mount_probes_held: { type: 'gauge', labels: ['kind'], help: 'processes of probes that were killed and that the kernel still holds' },
+  longshore_mount_outage_seconds: { type: 'histogram', labels: ['verdict'], help: 'how long the volume was stalled or lost, when that ended', buckets: LONG_SECONDS },
+  longshore_mount_epoch_changes_total: { type: 'counter', labels: [], help: 'times that the agent went on with another volume content than before' },
   longshore_log_lines_total: { type: 'counter', labels: ['level'], help: 'log lines of level warn and above' },
 } as const satisfies Record<string, MetricRow>;
 

@@ -8,6 +8,7 @@ const every = [
   'runner',
   'client',
   'telemetry',
+  'doctor',
   'dashboard',
   'config.ts',
   'config-schema.ts',
@@ -18,8 +19,9 @@ const executors = ['executors/executor.ts', 'executors/local', 'executors/kubern
 export const arrows: Readonly<Record<string, readonly string[]>> = {
   'cli.ts': [...every, ...executors, 'serve.ts', 'package.json'],
   'serve.ts': [...every, ...executors, 'wiring.ts'],
-  'wiring.ts': [...every, ...executors, 'wiring-pods.ts', 'package.json'],
+  'wiring.ts': [...every, ...executors, 'wiring-pods.ts', 'wiring-mount.ts', 'package.json'],
   'wiring-pods.ts': [...every, ...executors],
+  'wiring-mount.ts': [...every],
   'config.ts': ['config-schema.ts'],
   'config-schema.ts': [],
   api: ['scripts', 'staging', 'mount'],
@@ -31,6 +33,7 @@ export const arrows: Readonly<Record<string, readonly string[]>> = {
   mount: [],
   runner: [],
   client: [],
+  doctor: ['mount', 'executors/kubernetes', 'client'],
   telemetry: [],
   dashboard: ['client'],
   protocol: [],
@@ -55,11 +58,11 @@ export const packages: Readonly<Record<string, readonly string[]>> = {
 /** Builtin → where it may be imported, and why only there. Builtins without a row are free, except in protocol. */
 export const builtins: Readonly<Record<string, { readonly only: RegExp; readonly why: string }>> = {
   fs: {
-    only: /^src\/(mount\/|runner\/|config\.ts$|executors\/(local|kubernetes)\/|client\/local-file\.ts$)/,
+    only: /^src\/(mount\/|runner\/|config\.ts$|executors\/(local|kubernetes)\/|client\/local-file\.ts$|doctor\/(doctor-command|trial-(names|bytes|times|folder)|whole-file|change-watch|(left|right|inside)-node)\.ts$)/,
     why: 'any call on a mount may hang for ever, so every one passes the gate of mount/',
   },
   child_process: {
-    only: /^src\/(runner\/|executors\/local\/|mount\/(probe[^/]*|whole-flush)\.ts$)/,
+    only: /^src\/(runner\/|executors\/local\/|mount\/(probe[^/]*|whole-flush)\.ts$|doctor\/trial-child\.ts$)/,
     why: 'a spawn that touches a dead mount freezes the event loop; only the rooms that guard against it may spawn',
   },
   path: {

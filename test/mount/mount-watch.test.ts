@@ -36,7 +36,6 @@ function watchOf(
   const events: MountEvent[] = [];
   const watch = new MountWatch({
     probes,
-    folder: '/proc',
     limits: { ...LIMITS, ...limits },
     serverDeadlineMs: 100,
     owner: 'test',
@@ -46,7 +45,7 @@ function watchOf(
   });
   const beliefs: Belief[] = [];
   watch.subscribe((belief) => beliefs.push(belief));
-  watch.start();
+  watch.start('/proc');
   t.teardown(() => watch.close());
   return { watch, probes, events, beliefs };
 }
@@ -65,6 +64,13 @@ test('a watch trusts a volume as soon as the epoch that was told reads back', as
     [{ before: undefined, epoch: EPOCH }],
   );
   t.match(watch.view, { epoch: EPOCH, limits: LIMITS, evidence: [{ kind: 'probe' }] });
+});
+
+test('a watch that starts with the epoch that was just read trusts from the first moment', async (t) => {
+  const { watch } = watchOf(t);
+  watch.start('/proc', EPOCH);
+  t.equal(watch.belief().verdict, 'trusted');
+  await watch.close();
 });
 
 test('a watch stalls on a hang, says so to whoever listens, and trusts again alone', async (t) => {
