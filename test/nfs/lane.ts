@@ -80,8 +80,9 @@ export class Lane {
     await this.run(`lane_mount {} ${mountOptions[this.kind.mount]}`);
   }
 
-  async startAgent(flags: readonly string[] = []): Promise<void> {
-    await this.run(`agent_start {} ${flags.join(' ')}`);
+  async startAgent(): Promise<void> {
+    // An emulated processor starts a runner in seconds, and in a minute where it has others to run.
+    await this.run(`agent_start {} --launch-timeout-ms ${SLOW_MS}`);
     await eventually(() => this.isReady(), SLOW_MS, LOOK_EVERY_MS).catch(async (error: unknown) => {
       throw new Error(
         `no agent in lane ${this.number}:\n${await this.run('tail -n 40 /lanes/{}/agent.log')}`,
