@@ -2,10 +2,12 @@ import { createHash } from 'node:crypto';
 import { constants, promises as fs } from 'node:fs';
 import type { NotCollected } from '../protocol/end-record.ts';
 import { Fault } from '../protocol/fault.ts';
+import type { Belief } from '../protocol/mount-belief.ts';
 import type { RelativePath } from '../protocol/relative-path.ts';
 import type { WorkspaceLayout } from '../protocol/volume-layout.ts';
 import { findArtifacts, type FoundArtifact } from './artifact-search.ts';
 import { onDisk } from './local-copy.ts';
+import { mayHeal } from './through-stalls.ts';
 import { temporaryBeside, type VolumeFiles } from './volume-files.ts';
 
 export interface Collection {
@@ -17,8 +19,8 @@ export interface Collection {
   readonly maxBytes: number;
   /** Nothing more is begun. */
   readonly signal: AbortSignal;
-  /** Waits until it is known what a fault of the volume means; true where the same may be tried again. */
-  readonly again: (fault: Fault) => Promise<boolean>;
+  /** Waits until it is known what to believe of the volume. */
+  readonly settled: () => Promise<Belief>;
 }
 
 /** Fewer than the pool has threads, so that hung calls leave one for everything else. */
@@ -40,7 +42,7 @@ export async function collectArtifacts(collection: Collection): Promise<NotColle
   const { found, refused } = await findArtifacts(collection.from, collection.maxBytes);
   const missing = [...refused];
   let next = 0;
-  let ended: string | undefined;
+  let ended = found.length > 0 ? refusalOf(await collection.settled()) : undefined;
   const worker = async (): Promise<void> => {
     for (let artifact = found[next++]; artifact !== undefined; artifact = found[next++]) {
       if (collection.signal.aborted) ended ??= 'the time for it was over';
@@ -75,12 +77,19 @@ async function bring(collection: Collection, { path }: FoundArtifact): Promise<s
       await bringOnce(collection, path);
       return undefined;
     } catch (error) {
-      const fault = error instanceof Fault ? error : undefined;
-      const mayHeal = fault !== undefined && tries < MAX_TRIES && !collection.signal.aborted;
-      if (mayHeal && (await collection.again(fault))) continue;
-      return fault ? `${fault.code}: ${fault.message}` : String(error);
+      const isLast = tries === MAX_TRIES || collection.signal.aborted || !mayHeal(error);
+      const refusal = isLast ? sentenceOf(error) : refusalOf(await collection.settled());
+      if (refusal !== undefined) return refusal;
     }
   }
+}
+
+function refusalOf({ verdict, code, says }: Belief): string | undefined {
+  return verdict === 'trusted' ? undefined : `${code ?? verdict}: ${says}`;
+}
+
+function sentenceOf(error: unknown): string {
+  return error instanceof Fault ? `${error.code}: ${error.message}` : String(error);
 }
 
 async function bringOnce({ files, from, to }: Collection, path: RelativePath): Promise<void> {

@@ -1,6 +1,6 @@
 import type { StartedClaim } from '../protocol/run-order.ts';
 import { patiently } from './patience.ts';
-import { cannotSyncFolders, hasNoLinks, isTaken } from './storage-fault.ts';
+import { cannotSyncFolders, hasNoLinks, isAbsent, isNoFile, isTaken } from './storage-fault.ts';
 import { temporaryBeside, type VolumeFiles } from './volume-files.ts';
 
 /** A claim that is ours. */
@@ -10,6 +10,8 @@ export interface TakenClaim {
    * a second runner run it. Rejects with a STORAGE_ fault.
    */
   readonly durable: Promise<void>;
+  /** What its file holds. */
+  readonly bytes: Buffer;
 }
 
 const MAX_CLAIM_BYTES = 16 * 1024;
@@ -35,7 +37,7 @@ export async function takeClaim(
   const taken = await publish(files, { temporary, target, bytes });
   // Only a second name of the same file, and otherwise a sweeper's work: never a reason to fail.
   const removed = files.remove(temporary).catch(() => undefined);
-  if (taken) return { durable: syncFolderOf(files, target).finally(() => removed) };
+  if (taken) return { durable: syncFolderOf(files, target).finally(() => removed), bytes };
   await removed;
   return undefined;
 }
@@ -67,6 +69,16 @@ async function publish(files: VolumeFiles, { temporary, target, bytes }: Publica
 /** What cannot be read or is too long, a folder that an agent put there for example, is another one's claim. */
 function notOurs(): Buffer {
   return Buffer.alloc(0);
+}
+
+/** Tells whether the claim is there, read anew by its path. @throws {Fault} STORAGE_ codes but for its absence. */
+export async function isClaimThere(files: VolumeFiles, target: string, bytes: Buffer): Promise<boolean> {
+  try {
+    return bytes.equals(await patiently(() => files.readAll(target, MAX_CLAIM_BYTES)));
+  } catch (error) {
+    if (isAbsent(error) || isNoFile(error) || error instanceof RangeError) return false;
+    throw error;
+  }
 }
 
 async function syncFolderOf(files: VolumeFiles, path: string): Promise<void> {

@@ -29,6 +29,7 @@ export class MountWatch {
   #case: MountCase;
   #looking: Promise<Belief> | undefined;
   #timer: NodeJS.Timeout | undefined;
+  #lookedAtMs = -PAUSE_MS;
   #isOver = false;
   #told: (belief: Belief) => void = () => undefined;
   #stalls = 0;
@@ -50,6 +51,11 @@ export class MountWatch {
     return this.#case.belief;
   }
 
+  /** The longest wait for the volume that makes sense. */
+  get stallLimitMs(): number {
+    return this.#limits.stallLimitMs;
+  }
+
   /** What of it belongs into an end record; undefined for a mount that was trusted all the time. */
   get report(): MountReport | undefined {
     const { verdict, says } = this.belief;
@@ -63,9 +69,9 @@ export class MountWatch {
     this.#told = told;
   }
 
-  /** Something else than a look met a fault of the volume: looks at once. */
+  /** Something else than a look met a fault of the volume: looks at once, but not again and again. */
   hint(): void {
-    void this.#look();
+    if (monotonicMs() - this.#lookedAtMs >= PAUSE_MS) void this.#look();
   }
 
   /**
@@ -93,7 +99,8 @@ export class MountWatch {
   #schedule(): void {
     clearTimeout(this.#timer);
     // Not what keeps this process up: when there is nothing else to wait for, that is an error to tell.
-    if (!this.#isOver) this.#timer = setTimeout(() => this.hint(), this.#limits.probeIntervalMs).unref();
+    if (!this.#isOver)
+      this.#timer = setTimeout(() => void this.#look(), this.#limits.probeIntervalMs).unref();
   }
 
   #look(): Promise<Belief> {
@@ -104,6 +111,7 @@ export class MountWatch {
   async #lookOnce(): Promise<Belief> {
     // From start to start, as the limits have it.
     this.#schedule();
+    this.#lookedAtMs = monotonicMs();
     this.#step(weigh(this.#case, await this.#looks.look(), this.#limits));
     return this.belief;
   }

@@ -1,25 +1,13 @@
 import type { EndRecord, NotCollected } from '../protocol/end-record.ts';
 import { Fault } from '../protocol/fault.ts';
-import type { RunOrder } from '../protocol/run-order.ts';
-import type { WorkspaceLayout } from '../protocol/volume-layout.ts';
+import type { CopyOrder } from '../protocol/run-order.ts';
 import { oomKillCount } from './cgroup-memory.ts';
+import type { ClaimedRun } from './claimed-run.ts';
+import { proveEnd } from './end-proof.ts';
 import type { FrameWriter } from './frame-writer.ts';
 import { writeResult } from './result-file.ts';
-import type { RunnerHost } from './runner-host.ts';
 import type { CourseEnd } from './script-course.ts';
 import { scriptPlaces } from './script-places.ts';
-import type { VolumeJournal } from './volume-journal.ts';
-
-/** A script that has a claim, and what is known of it. */
-export interface ClaimedRun {
-  readonly order: RunOrder;
-  readonly host: RunnerHost;
-  /** On the volume. */
-  readonly places: WorkspaceLayout;
-  readonly journal: FrameWriter;
-  readonly volume: VolumeJournal;
-  readonly oomKillsBefore: number | null;
-}
 
 /** `silent`: another one has the claim. Otherwise whether the end record was written to stdout. */
 export type RunEnd = 'silent' | 'recorded' | 'unrecorded';
@@ -30,21 +18,28 @@ const STDOUT_DEADLINE_MS = 30_000;
 /**
  * Tells how a script went whose processes have all ended: on stdout always, on the volume where that answers.
  *
- *   artifacts of a copy ─▶ journal to the volume ─▶ end record sealed ─▶ volume ─▶ stdout
+ *   shared: is the volume still there? ─┬▶ journal to the volume ─▶ end record sealed ─▶ volume ─▶ stdout
+ *   copied: artifacts to the volume    ─┘
+ *
+ * What the volume does not take then changes nothing any more: the record is sealed once, since two of them would
+ * contradict each other.
  */
 export async function tellEnd(run: ClaimedRun, end: CourseEnd): Promise<RunEnd> {
-  const { host, places, journal, volume } = run;
+  const { host, places, journal, volume, mount, order } = run;
   const { files, stdout } = host;
-  const notCollected = await collect(run);
+  const fault = order.copy === null ? await proveEnd(run, end) : undefined;
+  const notCollected = order.copy === null ? undefined : await collect(run, order.copy);
   journal.flush();
-  const record = endRecord(end, journal, {
-    framesNotOnVolume: await volume.settle(),
+  const isLost = mount.belief.verdict === 'lost';
+  const record = endRecord({ ...end, error: end.error ?? fault }, journal, {
+    framesNotOnVolume: isLost ? volume.abandon() : await volume.settle(),
     oomKills: oomKillsSince(run.oomKillsBefore),
     ...(notCollected && { notCollected }),
+    ...(mount.report && { mount: mount.report }),
   });
   const endFrame = journal.sealEnd(record);
   // Where a call hangs already, others would only wait for their deadlines: stdout has everything.
-  if (files.overdue === 0) {
+  if (files.overdue === 0 && !isLost) {
     // Allowed to fail: what the record says about the volume's copy stays true, and the reader has the one on stdout.
     await Promise.allSettled([
       volume.end(endFrame),
@@ -55,9 +50,8 @@ export async function tellEnd(run: ClaimedRun, end: CourseEnd): Promise<RunEnd> 
 }
 
 /** Brings the artifacts of a copied script to the volume, until its time is over or somebody wants it to end. */
-async function collect({ order, host, places, journal }: ClaimedRun): Promise<NotCollected | undefined> {
-  const { copy } = order;
-  if (copy === null) return undefined;
+async function collect(run: ClaimedRun, copy: CopyOrder): Promise<NotCollected | undefined> {
+  const { order, host, places, journal, mount } = run;
   const { collectArtifacts, sayNotCollected } = await import('./artifact-collection.ts');
   const over = new AbortController();
   const timer = setTimeout(() => over.abort(), copy.collectMs);
@@ -65,7 +59,7 @@ async function collect({ order, host, places, journal }: ClaimedRun): Promise<No
   const collection = {
     ...{ files: host.files, maxBytes: copy.maxBytes, signal: over.signal },
     ...{ from: scriptPlaces(order), to: places },
-    again: () => Promise.resolve(false),
+    settled: () => mount.settled(over.signal),
   };
   const notCollected = await collectArtifacts(collection).catch(notFound);
   clearTimeout(timer);
@@ -82,13 +76,14 @@ function notFound(error: unknown): NotCollected {
 function endRecord(
   end: CourseEnd,
   journal: FrameWriter,
-  counts: Pick<EndRecord, 'framesNotOnVolume' | 'oomKills' | 'notCollected'>,
+  counts: Pick<EndRecord, 'framesNotOnVolume' | 'oomKills' | 'notCollected' | 'mount'>,
 ): EndRecord {
   const { exitCode, signal, stoppedBy, leftBehind, stdoutBytes, stderrBytes } = end;
   return {
     exitCode,
     signal,
-    stoppedBy,
+    // Of the volume's loss the fault tells.
+    stoppedBy: stoppedBy === 'storage' ? null : stoppedBy,
     fault: end.error === undefined ? null : faultOf(end.error),
     startedAt: end.startedAt.toISOString(),
     endedAt: end.endedAt.toISOString(),

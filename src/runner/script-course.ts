@@ -7,7 +7,7 @@ import { ProcessTree } from './process-tree.ts';
 import { ScriptOutput } from './script-output.ts';
 import type { ScriptProcess } from './script-process.ts';
 import type { StdoutWitness } from './stdout-witness.ts';
-import type { StopRequest } from './stop-request.ts';
+import type { StopReason, StopRequest } from './stop-request.ts';
 import { superviseScript } from './supervision.ts';
 import { within } from './within.ts';
 
@@ -27,8 +27,9 @@ export interface ScriptCourseOptions {
 /** How it went: what of an end record the script's own process and output say, and an error that got in the way. */
 export interface CourseEnd extends Pick<
   EndRecord,
-  'exitCode' | 'signal' | 'stoppedBy' | 'leftBehind' | 'stdoutBytes' | 'stderrBytes'
+  'exitCode' | 'signal' | 'leftBehind' | 'stdoutBytes' | 'stderrBytes'
 > {
+  readonly stoppedBy: StopReason | null;
   readonly startedAt: Date;
   readonly endedAt: Date;
   readonly error: unknown;

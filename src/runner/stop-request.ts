@@ -3,25 +3,28 @@ import type { StoppedBy } from '../protocol/end-record.ts';
 /** setTimeout() takes 2^31 - 1 ms, 24.8 days, and fires at once beyond. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
-/** The wish that the script ends, whoever had it first: its deadline, or a signal to the runner. */
+/** `storage`: the volume that the script works on is lost. */
+export type StopReason = StoppedBy | 'storage';
+
+/** The wish that the script ends, whoever had it first: its deadline, a signal to the runner, the loss of its volume. */
 export class StopRequest {
   /** Settles at the first request. */
-  readonly asked: Promise<StoppedBy>;
-  readonly #resolve: (by: StoppedBy) => void;
-  #by: StoppedBy | null = null;
+  readonly asked: Promise<StopReason>;
+  readonly #resolve: (by: StopReason) => void;
+  #by: StopReason | null = null;
   #timer: NodeJS.Timeout | undefined;
 
   constructor() {
-    const { promise, resolve } = Promise.withResolvers<StoppedBy>();
+    const { promise, resolve } = Promise.withResolvers<StopReason>();
     this.asked = promise;
     this.#resolve = resolve;
   }
 
-  get by(): StoppedBy | null {
+  get by(): StopReason | null {
     return this.#by;
   }
 
-  ask(by: StoppedBy): void {
+  ask(by: StopReason): void {
     this.#by ??= by;
     this.#resolve(this.#by);
   }

@@ -1,12 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import type { StoppedBy } from '../protocol/end-record.ts';
 import type { RunOrder } from '../protocol/run-order.ts';
 import type { FrameWriter } from './frame-writer.ts';
 import type { ProcessTree } from './process-tree.ts';
 import type { ScriptOutput } from './script-output.ts';
 import type { ProcessExit, ScriptProcess } from './script-process.ts';
 import type { StdoutWitness } from './stdout-witness.ts';
-import type { StopRequest } from './stop-request.ts';
+import type { StopReason, StopRequest } from './stop-request.ts';
 import { within } from './within.ts';
 
 /** A script that has begun, and what it is watched with. */
@@ -22,7 +21,7 @@ export interface Watched {
 
 /** How the script ended, and what had to be ended with it. */
 export interface WatchedEnd extends ProcessExit {
-  readonly stoppedBy: StoppedBy | null;
+  readonly stoppedBy: StopReason | null;
   readonly leftBehind: number;
   readonly endedAt: Date;
 }
@@ -51,11 +50,9 @@ export async function superviseScript(watched: Watched): Promise<WatchedEnd> {
 }
 
 async function stopAll({ order, script, tree, journal, stop }: Watched): Promise<WatchedEnd> {
-  const why =
-    stop.by === 'deadline'
-      ? `the deadline of ${order.deadlineMs ?? 0} ms has passed`
-      : 'a stop was asked for';
-  journal.note(`${why}: TERM to all processes of the script, and KILL after ${order.graceMs} ms`);
+  journal.note(
+    `${whyOf(order, stop.by)}: TERM to all processes of the script, and KILL after ${order.graceMs} ms`,
+  );
   const { killed, left } = await tree.end(order.graceMs);
   if (left.length > 0)
     journal.note(`${counted(left.length)} of the script did not end by KILL: ${left.join(', ')}`);
@@ -64,6 +61,11 @@ async function stopAll({ order, script, tree, journal, stop }: Watched): Promise
   const { exitCode, signal } = exit ?? { exitCode: null, signal: null };
   const leftBehind = [...killed].filter((pid) => pid !== script.pid).length;
   return { exitCode, signal, stoppedBy: stop.by, leftBehind, endedAt: new Date() };
+}
+
+function whyOf({ deadlineMs }: RunOrder, by: StopReason | null): string {
+  if (by === 'deadline') return `the deadline of ${deadlineMs ?? 0} ms has passed`;
+  return by === 'storage' ? 'the script cannot go on without its volume' : 'a stop was asked for';
 }
 
 async function endOthers(watched: Watched, exit: ProcessExit): Promise<WatchedEnd> {

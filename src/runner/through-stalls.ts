@@ -1,5 +1,6 @@
 import type { FailureCode } from '../protocol/failure-table.ts';
 import { Fault } from '../protocol/fault.ts';
+import { monotonicMs } from './clock.ts';
 import { faultOfMount, type MountWatch } from './mount-watch.ts';
 
 /** What a volume that is whole again may have said while it was not, EACCES of a server that starts included. */
@@ -19,8 +20,8 @@ export function mayHeal(error: unknown): boolean {
 }
 
 /**
- * Repeats `work` that met a fault of the volume when the volume is trusted again, at most twice, so that a stall fails
- * nothing.
+ * Repeats `work` that met a fault of the volume when the volume is trusted again, at most twice and within the limit of
+ * a stall, so that a stall fails nothing.
  *
  * @throws {Fault} the code of the loss where the volume is lost; the fault itself where it stays, or `signal` aborts.
  */
@@ -29,6 +30,7 @@ export async function throughStalls<T>(
   signal: AbortSignal,
   work: () => Promise<T>,
 ): Promise<T> {
+  const until = monotonicMs() + mount.stallLimitMs;
   for (let tries = 1; ; tries += 1) {
     try {
       return await work();
@@ -37,7 +39,8 @@ export async function throughStalls<T>(
       if (!isMismatch && !mayHeal(error)) throw error;
       const belief = await mount.settled(signal);
       if (belief.verdict === 'lost') throw faultOfMount(belief);
-      if (isMismatch || belief.verdict !== 'trusted' || tries === MAX_TRIES || signal.aborted) throw error;
+      const isOver = tries === MAX_TRIES || monotonicMs() >= until || signal.aborted;
+      if (isMismatch || belief.verdict !== 'trusted' || isOver) throw error;
     }
   }
 }

@@ -29,6 +29,7 @@ export class VolumeJournal {
   readonly #files: VolumeFiles;
   readonly #path: string;
   readonly #patienceMs: number;
+  readonly #failed: () => void;
   readonly #queue: Buffer[] = [];
   #queuedBytes = 0;
   #position = 0;
@@ -42,10 +43,12 @@ export class VolumeJournal {
   /** It pauses after a success; a volume that failed is not asked more often for being behind. */
   #canHurry = false;
 
-  constructor(files: VolumeFiles, path: string, patienceMs = PATIENCE_MS) {
+  /** `failed` is called when the volume did not take something, for whatever reason. */
+  constructor(files: VolumeFiles, path: string, options: { patienceMs?: number; failed?: () => void } = {}) {
     this.#files = files;
     this.#path = path;
-    this.#patienceMs = patienceMs;
+    this.#patienceMs = options.patienceMs ?? PATIENCE_MS;
+    this.#failed = options.failed ?? (() => undefined);
   }
 
   /** Much waits for a volume that goes on taking it. */
@@ -78,6 +81,8 @@ export class VolumeJournal {
     await this.#pump;
     const missing = this.#dropped + this.#queue.length;
     if (this.#written === 0) return missing;
+    // Where a call hangs, another one would only wait for its deadline.
+    if (this.#files.overdue > 0) return missing + this.#written;
     try {
       await this.#files.sync(this.#path);
       return missing;
@@ -85,6 +90,13 @@ export class VolumeJournal {
       // What was written may still be lost: none of it counts as being there.
       return missing + this.#written;
     }
+  }
+
+  /** Takes no more, asks nothing of a volume that is lost, and returns how many frames may be there no more: all. */
+  abandon(): number {
+    this.#isEnding = true;
+    this.#wake();
+    return this.#dropped + this.#queue.length + this.#written;
   }
 
   /** Writes the last frame behind all others, after `settle`. @throws {Fault} STORAGE_ codes. */
@@ -111,6 +123,7 @@ export class VolumeJournal {
       await this.#files.writeAt(this.#path, batch, this.#position);
     } catch {
       // Full, read-only, away or hung: the same bytes are tried again at the same place.
+      this.#failed();
       return false;
     }
     const bytes = batch.reduce((sum, frame) => sum + frame.length, 0);

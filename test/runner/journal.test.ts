@@ -338,7 +338,7 @@ test('VolumeJournal', async (t) => {
     'asks writers to wait while the volume is slow, and nobody to wait for one that takes nothing',
     async (t) => {
       const { path, files } = made(t);
-      const journal = new VolumeJournal(files, path, 300);
+      const journal = new VolumeJournal(files, path, { patienceMs: 300 });
       const frame = Buffer.alloc(1024 * 1024, 'x');
       files.hangs = Promise.withResolvers<undefined>();
       for (let index = 0; index < 4; index += 1) journal.append(frame);
@@ -350,7 +350,7 @@ test('VolumeJournal', async (t) => {
       files.hangs = undefined;
       await drained;
       t.equal(await journal.settle(), 0, 'nothing was dropped');
-      const stuck = new VolumeJournal(files, `${path}-2`, 300);
+      const stuck = new VolumeJournal(files, `${path}-2`, { patienceMs: 300 });
       files.refuses = true;
       for (let index = 0; index < 6; index += 1) stuck.append(frame);
       t.equal(stuck.isCongested, true);

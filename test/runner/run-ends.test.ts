@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { test, type Test } from 'tap';
 import type { EndRecord } from '../../src/protocol/end-record.ts';
+import { limits } from '../protocol/made-evidence.ts';
 import { hangingModule } from './hung-path.ts';
 import {
   decodeFile,
@@ -251,7 +252,7 @@ test('a volume that does not take what the runner writes', async (t) => {
   });
 
   t.test('that hangs in the verification is a fault', async (t) => {
-    const staged = stageScript(t, 'true', { volumeDeadlineMs: 300 });
+    const staged = stageScript(t, 'true', { mount: { ...limits, stallLimitMs: 500 } });
     const node = ['--require', hangingModule(staged.folder, staged.places.manifest)];
     const { end } = await runToEnd(t, staged, { node });
     t.match(end, { fault: { code: 'STORAGE_TIMEOUT' }, exitCode: null });
