@@ -90,7 +90,7 @@ export async function serve(config: Config, options: ServeOptions = {}): Promise
 }
 
 function makeApp(
-  { config, reporter }: Parts,
+  { config, reporter, mount }: Parts,
   {
     tokens,
     stopping,
@@ -112,6 +112,7 @@ function makeApp(
         : { ready: false, says: 'the agent looks for its scripts' };
     },
     stopping,
+    mount: () => mount.watch.view,
     checkPod:
       config.executor === 'kubernetes' ? (wishes) => void checkPod(wishes, config.podPolicy) : undefined,
     version: VERSION,

@@ -1,4 +1,5 @@
 import type { ScriptBook } from '../scripts/script-book.ts';
+import type { MountView } from '../mount/mount-watch.ts';
 import type { BlobStore } from '../staging/blob-store.ts';
 import type { PackageStore } from '../staging/package-store.ts';
 import type { PodWishes } from '../protocol/pod-wishes.ts';
@@ -62,7 +63,9 @@ export interface ApiOptions {
   readonly limits: ApiLimits;
   /** Tells whether a script may have what it wishes of its pod; missing where scripts have no pods. @throws {Fault} POD_NOT_ALLOWED. */
   readonly checkPod?: ((wishes: PodWishes) => void) | undefined;
-  /** Whether new work would go well, from memory alone: a probe must not wait for a volume. */
+  /** What is known of the volume, from memory alone. */
+  readonly mount: () => MountView;
+  /** Whether the agent answers requests, from memory alone: a probe must not wait for a volume. */
   readonly readiness: () => { readonly ready: boolean; readonly says: string };
   /** Aborted when the agent begins to stop: intake is refused, waiting calls are answered, streams end. */
   readonly stopping: AbortSignal;

@@ -3,9 +3,12 @@ import type { FastifyInstance } from 'fastify';
 import type { AgentView, ApiEvent, ApiLimits, ApiOptions } from '../../src/api/agent-view.ts';
 import { buildApp } from '../../src/api/app.ts';
 import { TokenStore } from '../../src/api/tokens.ts';
+import { parseMountInfo } from '../../src/mount/mount-info.ts';
+import type { MountView } from '../../src/mount/mount-watch.ts';
 import type { Volume } from '../../src/mount/volume.ts';
 import { cursorText } from '../../src/protocol/cursor.ts';
 import { Fault } from '../../src/protocol/fault.ts';
+import { openCase } from '../../src/protocol/mount-verdict.ts';
 import type { ScriptRequest } from '../../src/protocol/script-request.ts';
 import type { JournalLine, Outcome, ScriptStatus } from '../../src/protocol/script-status.ts';
 import type { ScriptState } from '../../src/protocol/script-state.ts';
@@ -184,6 +187,24 @@ export interface MadeApp {
   readonly listen: () => Promise<string>;
 }
 
+/** A volume that is trusted, on an NFS mount. */
+export function madeMount(given: Partial<MountView> = {}): MountView {
+  const line = '1 2 0:3 / /srv/volume rw - nfs4 nfs.example:/ rw,hard,addr=10.0.0.1';
+  return {
+    belief: openCase({ atMs: 1000, epoch: 'e' }).belief,
+    epoch: 'e',
+    evidence: [{ kind: 'probe', atMs: 3000, root: { is: 'ok' }, epoch: { is: 'read', epoch: 'e' } }],
+    nowMs: 5000,
+    limits: {
+      ...{ probeIntervalMs: 5000, probeDeadlineMs: 5000, staleAfterMs: 30_000 },
+      ...{ absentAgainMs: 5000, stallLimitMs: 90_000 },
+    },
+    mount: parseMountInfo(line)[0],
+    leaked: new Map([['canary', 1]]),
+    ...given,
+  };
+}
+
 /** An app on real stores and made scripts. */
 export async function madeApp(
   t: { teardown: (work: () => unknown) => void },
@@ -210,6 +231,7 @@ export async function madeApp(
     limits: LIMITS,
     readiness: () => ({ ready: true, says: 'ready' }),
     stopping: stopping.signal,
+    mount: () => madeMount(),
     version: '1.2.3',
     observe: (event) => events.push(event),
     ...given,

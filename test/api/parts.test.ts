@@ -16,7 +16,7 @@ import { addScriptRoutes } from '../../src/api/script-routes.ts';
 import { addUploadRoutes } from '../../src/api/upload-routes.ts';
 import { Fault } from '../../src/protocol/fault.ts';
 import { parseTicket } from '../../src/protocol/ticket.ts';
-import { LIMITS } from './made-app.ts';
+import { LIMITS, madeMount } from './made-app.ts';
 
 const options: ApiOptions = {
   agent: () => {
@@ -24,6 +24,7 @@ const options: ApiOptions = {
   },
   serverOf: () => undefined,
   limits: LIMITS,
+  mount: () => madeMount(),
   readiness: () => ({ ready: false, says: 'not yet' }),
   stopping: new AbortController().signal,
   version: '1.2.3',
