@@ -38,6 +38,9 @@ export async function openApi(): Promise<unknown> {
     },
     serverOf: () => undefined,
     limits: defaultLimits(),
+    mount: () => {
+      throw new TypeError('there is no volume behind the documentation');
+    },
     readiness: () => ({ ready: true, says: 'ready' }),
     stopping: new AbortController().signal,
     version: '1',
