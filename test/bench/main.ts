@@ -3,7 +3,7 @@ import { pageFor, sectionFor } from './bench-page.ts';
 import type { BenchResult } from './bench-result.ts';
 
 /** `npm run bench` runs all and writes the page; `npm run bench -- start journal` runs those and only prints. */
-const BENCHES = ['upload', 'small-files', 'start', 'journal', 'footprint'] as const;
+const BENCHES = ['upload', 'small-files', 'start', 'journal', 'footprint', 'mount-trust'] as const;
 const PAGE = 'docs/reference/benchmarks.md';
 
 const LOADERS: Readonly<
@@ -14,6 +14,7 @@ const LOADERS: Readonly<
   start: () => import('./start.ts'),
   journal: () => import('./journal.ts'),
   footprint: () => import('./footprint.ts'),
+  'mount-trust': () => import('./mount-trust.ts'),
 };
 
 const asked = process.argv.slice(2);

@@ -40,7 +40,7 @@ export async function agentOnFaults(
   // First of all: a process that hangs on the volume cannot be ended otherwise.
   t.teardown(async () => {
     mount.thaw();
-    await mount.heal();
+    if (mount.isServed) await mount.heal();
   });
   return { mount, agent, options, folder };
 }
@@ -91,6 +91,21 @@ export async function running(
     (await agent.call('GET', `/v1/scripts/${ticket}`)).text.includes('"up"');
   await eventually(isUp, 60_000);
 }
+
+/** Follows a script to its end, as a server does that was told to come later. */
+export async function followed(agent: AgentProcess, ticket: string): Promise<Followed> {
+  let found: Followed | undefined;
+  await eventually(async () => {
+    found = await agent.follow(ticket).catch((error: unknown) => {
+      if (error instanceof Error && error.message.includes('answered 503')) return undefined;
+      throw error;
+    });
+    return found !== undefined;
+  }, 120_000);
+  if (found === undefined) throw new TypeError(`${ticket} has no end`);
+  return found;
+}
+type Followed = Awaited<ReturnType<AgentProcess['follow']>>;
 
 /** What must answer at once whatever the volume does; the deadline is that of a person, not of a clock. */
 export async function answersBeside(agent: AgentProcess): Promise<Answer[]> {

@@ -1,8 +1,9 @@
 /** The volume with faults is a file system that can be believed where no fault was asked for, and fails as it was told. */
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
 import { promises as fs, readFileSync } from 'node:fs';
 import { constants } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { test, type Test } from 'tap';
 import { eventually } from '../harness/eventually.ts';
@@ -216,4 +217,21 @@ test('a volume over a folder that is there shows its files', { skip }, async (t)
   await fs.writeFile(join(covered, 'through'), 'y');
   await mount.stop();
   t.strictSame((await fs.readdir(covered)).sort(), ['before', 'through']);
+});
+
+test('a test that is killed while its server is frozen leaves nothing mounted', { skip }, async (t) => {
+  const folder = temporaryFolder(t);
+  const body = `
+    import { FaultyMount } from ${JSON.stringify(resolve('.build/test/faults/faulty-mount.js'))};
+    const mount = await FaultyMount.start({ teardown: () => undefined }, ${JSON.stringify(folder)});
+    mount.freeze();
+    console.log('frozen');`;
+  const child = spawn(process.execPath, ['--input-type=module', '-e', body], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  await once(child.stdout, 'data');
+  const isMounted = (): boolean => readFileSync('/proc/mounts', 'utf8').includes(folder);
+  t.equal(isMounted(), true);
+  child.kill('SIGKILL');
+  await eventually(() => !isMounted());
 });

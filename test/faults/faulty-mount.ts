@@ -64,6 +64,8 @@ export class FaultyMount {
   /** As it was before it was mounted over, when a look at it could not hang. */
   readonly #root: Stats;
   readonly #child: ChildProcessByStdio<Writable, Readable, Readable>;
+  /** Ends a server that is frozen, and cannot see that the test was killed. */
+  readonly #guard: ChildProcessByStdio<Writable, null, null>;
   readonly #answers: Interface;
   readonly #waiting: ((line: string) => void)[] = [];
   #said = '';
@@ -77,6 +79,11 @@ export class FaultyMount {
       cwd: '/',
       detached: true,
       stdio: ['pipe', 'pipe', 'pipe'],
+    });
+    this.#guard = spawn('sh', ['-c', GUARD, 'sh', String(this.#child.pid), this.volume], {
+      cwd: '/',
+      detached: true,
+      stdio: ['pipe', 'ignore', 'ignore'],
     });
     this.#child.stderr.setEncoding('utf8').on('data', (text: string) => (this.#said += text));
     this.#child.stdin.on('error', (error) => (this.#said += String(error)));
@@ -154,9 +161,14 @@ export class FaultyMount {
     this.#child.kill('SIGCONT');
   }
 
+  /** Whether its server lives: without one, the volume cannot be asked for anything any more. */
+  get isServed(): boolean {
+    return this.#child.exitCode === null && this.#child.signalCode === null;
+  }
+
   /** Ends the server as a crash does: every call fails with ENOTCONN until the volume is unmounted. */
   async crash(): Promise<void> {
-    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
+    if (!this.isServed) return;
     const ended = new Promise((resolve) => this.#child.once('exit', resolve));
     this.#child.kill('SIGKILL');
     await ended;
@@ -167,10 +179,13 @@ export class FaultyMount {
     // Its end first: umount(8) looks at the mount point, which would hang with it.
     await this.crash();
     await unmount(this.volume);
+    // Before the number of the server may be somebody else's.
+    this.#guard.kill('SIGKILL');
     this.#answers.close();
   }
 
   async #ask(asked: Asked): Promise<unknown> {
+    if (!this.isServed) throw new Error(`the server of ${this.volume} has ended: ${this.#said}`);
     this.#child.stdin.write(`${JSON.stringify(asked)}\n`);
     const answer = JSON.parse(await this.#line()) as { done?: unknown; failed?: string };
     if (answer.failed !== undefined) throw new Error(`${asked.do}: ${answer.failed}`);
@@ -198,4 +213,6 @@ export class FaultyMount {
   }
 }
 
+/** Waits until the test's end of its standard input is closed, by the test's own end at the latest. */
+const GUARD = 'cat > /dev/null; kill -KILL "$1"; umount -l "$2"';
 const SERVER = resolve('.build/test/faults/volume-server.js');
