@@ -19,7 +19,7 @@ export async function buildProjectDisks(): Promise<void> {
   const folder = join(places.root, 'project');
   rmSync(folder, { recursive: true, force: true });
   for (const part of ['.build', 'lab', 'node_modules']) mkdirSync(join(folder, part), { recursive: true });
-  for (const file of [...globSync('.build/*.js'), '.build/runner.cjs', 'package.json'])
+  for (const file of [...globSync('.build/*.{js,cjs}'), 'package.json'])
     copyFileSync(file, join(folder, file));
   for (const file of globSync(join(places.sources, 'guest/*')))
     copyFileSync(file, join(folder, 'lab', basename(file)));
