@@ -19,6 +19,9 @@ interface Task {
   timer: NodeJS.Timeout;
 }
 
+/** For Node to start on a machine that has no time for it; measured: more than 5 s. */
+const START_MS = 60_000;
+
 /**
  * The children of one kind of probe: one that works, and those that were killed and are not gone yet.
  *
@@ -31,6 +34,7 @@ export class ProbeLane {
   readonly #leaked = new Set<ProbeProcess>();
   #child: ProbeProcess | undefined;
   #isReady = false;
+  #bornAt = 0;
   #task: Task | undefined;
 
   constructor(kind: ProbeKind, start: () => ProbeProcess) {
@@ -61,6 +65,7 @@ export class ProbeLane {
 
   #born(): ProbeProcess {
     this.#isReady = false;
+    this.#bornAt = performance.now();
     const child = this.#start();
     child.once('error', (error) => this.#gone(child, error.message));
     child.once('exit', (code, signal) => this.#gone(child, `it ended with ${code ?? signal ?? 'nothing'}`));
@@ -102,14 +107,19 @@ export class ProbeLane {
 
   #overdue(id: number): void {
     if (this.#task?.order.id !== id) return;
-    const child = this.#child;
-    this.#child = undefined;
-    if (child) {
-      this.#leaked.add(child);
-      child.kill('SIGKILL');
-    }
+    // One that is killed before it was ready would be followed by one that is no quicker.
+    const isStarting = !this.#isReady && performance.now() - this.#bornAt < START_MS;
+    if (!isStarting) this.#leak();
     if (this.#isReady) this.#finish('missed');
     else this.#finish('none', 'the child did not start in time');
+  }
+
+  #leak(): void {
+    const child = this.#child;
+    this.#child = undefined;
+    if (child === undefined) return;
+    this.#leaked.add(child);
+    child.kill('SIGKILL');
   }
 
   #finish(end: ProbeReport['end'], says?: string): void {

@@ -66,7 +66,7 @@ export function weigh(before: MountCase, evidence: Evidence, limits: MountLimits
 /**
  * Lets time pass without evidence. Call it every second or so: of a longer pause than `silenceMs`, only so much counts.
  *
- * Time alone leads to stalled after `silenceMs` and to lost after `stallLimitMs`.
+ * Time alone leads to stalled after `silenceMs`, and to lost after `stallLimitMs` where a probe spoke against the mount.
  */
 export function elapse(before: MountCase, atMs: number, limits: MountLimits): MountCase {
   const then = passTime(before, atMs, limits);
@@ -143,7 +143,8 @@ function elsewhere({ doubts, nameProves }: MountCase, { absentAgainMs }: MountLi
 }
 
 function overLimit({ steppedAtMs, goodAtMs, doubts: { probe, server } }: MountCase, limits: MountLimits) {
-  if (steppedAtMs - goodAtMs < limits.stallLimitMs) return undefined;
+  // Silence alone is no reason to give data up: it is the watcher that is not heard, not the volume.
+  if (steppedAtMs - goodAtMs < limits.stallLimitMs || probe === undefined) return undefined;
   return [probe, server].filter((seen) => seen !== undefined);
 }
 

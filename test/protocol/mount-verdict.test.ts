@@ -118,10 +118,10 @@ test('a restarted server is no loss, and is said', async (t) => {
   t.match(changes.at(-1)?.belief.says, 'a look at it had no answer within 5.0 s; its server has restarted');
 });
 
-test('elapse() leads to stalled and to lost by time alone', async (t) => {
-  const stalledAt = silenceMs(limits) / 1000;
-  const expected = [trusted, `${stalledAt} stalled silence STORAGE_TIMEOUT`, '90 lost limit STORAGE_TIMEOUT'];
-  t.same(told(play([], 300)), expected);
+test('elapse() leads to stalled by time alone, and to lost only behind a doubt', async (t) => {
+  const silent = `${silenceMs(limits) / 1000} stalled silence STORAGE_TIMEOUT`;
+  t.same(told(play([], 300)), [trusted, silent], 'a watcher that is not heard proves nothing');
+  t.same(told(play([probe(5, 'stuck')], 300)).at(-1), '90 lost limit STORAGE_TIMEOUT');
 });
 
 test('the limit names what was seen last', async (t) => {
@@ -172,7 +172,7 @@ test('openCase() without an epoch is stalled as long as the volume answers, unti
   const waiting = play([...probes(5, 200, 'gone'), ...probes(205, 400, 'good')], 401, { from });
   t.same(told(waiting), ['0 stalled unread STORAGE_TIMEOUT']);
   t.equal(weigh(expectEpoch(from, ours), probe(5, 'good'), limits).belief.verdict, 'trusted');
-  t.equal(told(play([], 95, { from })).at(-1), '90 lost limit STORAGE_TIMEOUT');
+  t.equal(told(play([probe(5, 'stuck')], 95, { from })).at(-1), '90 lost limit STORAGE_TIMEOUT');
 });
 
 test('a canary that fails stalls a mount that reads, and never loses it', async (t) => {
@@ -201,7 +201,8 @@ test('a watcher that slept has seen nothing: the time counts no more than the lo
   const asleep = elapse(openCase({ atMs: 0, epoch: ours }), 3_600_000, limits);
   t.match(asleep.belief, { verdict: 'stalled', rule: 'silence' });
   t.equal(weigh(asleep, probe(3601, 'good'), limits).belief.verdict, 'trusted');
-  t.equal(told(play([], 3700, { from: asleep })).at(-1), '3675 lost limit STORAGE_TIMEOUT');
+  const stuck = play([probe(3605, 'stuck')], 3700, { from: asleep });
+  t.equal(told(stuck).at(-1), '3675 lost limit STORAGE_TIMEOUT');
 });
 
 test('the same belief is the same object, so that whoever listens hears of changes alone', async (t) => {
