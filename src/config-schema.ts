@@ -108,7 +108,7 @@ export const CONFIG_SCHEMA = Type.Object({
   volumeQueueLimit: whole('operations that may wait for a place in volumeBudget', [0, 4096, 1_000_000]),
   volumeReserveBytes: whole('free bytes of the volume that uploads must leave to running scripts', [0, 256 * 2 ** 20, 2 ** 50]),
 
-  probeIntervalMs: whole('from one look at whether the volume answers to the next; while something is wrong, one second', [100, 5000, HOUR_MS]),
+  probeIntervalMs: whole('from one look at whether the volume answers to the next; while something is wrong, one second', [100, 2500, HOUR_MS]),
   probeDeadlineMs: whole('for such a look; one that is missed makes the volume stalled', [100, 5000, HOUR_MS]),
   canaryDeadlineMs: whole('for writing a small file to the volume and reading it back', [100, 30_000, HOUR_MS]),
   serverProbeDeadlineMs: whole('for the server of an NFS volume to answer a call that touches no file, and for its name to be looked up', [100, 3000, HOUR_MS]),

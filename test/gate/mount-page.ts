@@ -91,7 +91,7 @@ ${table(
     [
       '`probeIntervalMs`',
       'from the start of one probe to that of the next',
-      'a doubt about an ordinary operation starts one at once',
+      'with the deadline of a probe it bounds when a hang is noticed: 7.5 s. A doubt about an ordinary operation starts one at once',
     ],
     [
       '`probeDeadlineMs`',
