@@ -1,7 +1,7 @@
 #!/usr/bin/env -S UV_THREADPOOL_SIZE=64 node
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
-import { LongshoreClient } from './client/client.ts';
-import { localText } from './client/local-file.ts';
+import { connect, type Connection } from './client/agent-connection.ts';
+import type { LongshoreClient } from './client/client.ts';
 import { pushCommand, type PushArguments } from './client/push-command.ts';
 import { runCommand, type RunArguments } from './client/run-command.ts';
 import {
@@ -11,7 +11,7 @@ import {
   logsCommand,
   statusCommand,
 } from './client/script-commands.ts';
-import { say, type Terminal } from './client/terminal.ts';
+import type { Terminal } from './client/terminal.ts';
 import packageJson from '../package.json' with { type: 'json' };
 import { configRows } from './config-schema.ts';
 import { defaultTokensFile, environmentValue, loadConfig } from './config.ts';
@@ -20,26 +20,19 @@ import { Fault } from './protocol/fault.ts';
 
 type RunOptions = Partial<Omit<RunArguments, 'arguments'>>;
 
-interface Connection {
-  readonly url: string;
-  readonly token?: string;
-  readonly tokenFile?: string;
-}
-
 const terminal: Terminal = {
   out: process.stdout,
   err: process.stderr,
   isInteractive: process.stderr.isTTY,
 };
 
-/** A person at a terminal wants to know soon that no agent is there; a script that runs is waited for longer. */
-const PERSON_WAITS_MS = 5000;
 /** What a shell says of a command whose reader went away. */
 const BROKEN_PIPE = 141;
 
 const EXAMPLES = `
 Examples:
   longshore serve --volume /srv/volume
+  longshore doctor --volume /srv/volume
   longshore push web.1.2.3.zip --id web --version 1.2.3
   longshore run deploy.sh --package web@1.2.3 --var TARGET=production -- --verbose
   longshore run --body 'echo hello; exit 3' ; echo $?
@@ -48,6 +41,14 @@ Examples:
 The commands find the agent of this machine and its token by themselves; --url and --token-file name another one.
 A script's output goes to stdout and stderr as it came; what the agent says goes to stderr. Exit codes other than the
 script's own are listed in docs/reference/failures.md.`;
+
+const DOCTOR_HELP = `
+Examples:
+  longshore doctor --volume /mnt/volume
+  longshore doctor --volume /volume --claim longshore --runner-image registry.example.com/longshore-runner:0.1.0
+
+It needs no agent and disturbs none. Exit codes: 0 good, perhaps with notes, 1 a warning, 74 something that is bad or
+that hangs. Each check is explained in docs/reference/doctor.md.`;
 
 function count(text: string): number {
   if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError('a whole number is wanted');
@@ -72,43 +73,11 @@ function withConnection(command: Command): Command {
     .option('--token-file <file>', 'file with the token, or a tokens file of an agent');
 }
 
-async function connect(connection: Connection): Promise<LongshoreClient> {
-  const { url } = connection;
-  if (!/^https?:$/.test(URL.parse(url)?.protocol ?? '')) {
-    throw new Fault(
-      'REQUEST_INVALID',
-      `--url must be http://HOST:PORT or https://HOST:PORT, not ${JSON.stringify(url)}`,
-    );
-  }
-  let isAway = false;
-  const retried = ({ message }: Fault): void => {
-    if (!isAway) say(terminal, `${message}; trying again for a while`);
-    isAway = true;
-  };
-  return new LongshoreClient({ url, token: await tokenOf(connection), retryForMs: PERSON_WAITS_MS, retried });
-}
-
-/** The token that was given, or the first one of a tokens file: that of the agent of this machine by default. */
-async function tokenOf({ token, tokenFile }: Connection): Promise<string> {
-  if (token !== undefined) return token;
-  const file = tokenFile ?? defaultTokensFile();
-  const text = await localText(file).catch((error: unknown) => {
-    const rule = 'give --token-file FILE or set LONGSHORE_TOKEN';
-    throw new Fault('REQUEST_INVALID', `there is no token for the agent in ${file}: ${rule}`, {
-      cause: error,
-    });
-  });
-  const lines = text.split('\n').map((line) => line.trim());
-  const first = lines.find((line) => line !== '' && !line.startsWith('#'));
-  if (first === undefined) throw new Fault('REQUEST_INVALID', `there is no token in ${file}`);
-  return first.slice(first.indexOf(':') + 1);
-}
-
 async function withClient(
   connection: Connection,
   work: (client: LongshoreClient) => Promise<number>,
 ): Promise<void> {
-  const client = await connect(connection);
+  const client = await connect(connection, terminal, defaultTokensFile());
   try {
     process.exitCode = await work(client);
   } finally {
@@ -124,6 +93,19 @@ async function serveCommand(flags: readonly string[]): Promise<void> {
   process.exitCode = await agent.stopped;
   // A call that hangs on the mount keeps its thread, and an ordinary exit would wait for it for ever.
   if (agent.hasStuckOperations()) process.kill(process.pid, 'SIGKILL');
+}
+
+/** Settings are those of the agent, so that what is tested is what it would use. */
+async function doctorCommand(
+  flags: readonly string[],
+  options: { json?: boolean; limit: number },
+): Promise<void> {
+  const config = loadConfig(flags);
+  const { doctorCommand: run } = await import('./doctor/doctor-command.ts');
+  const stopping = new AbortController();
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stopping.abort());
+  const { json = false, limit } = options;
+  process.exitCode = await run(config, { json, limitMs: limit * 1000, signal: stopping.signal }, terminal);
 }
 
 function serveHelp(): string {
@@ -172,6 +154,23 @@ function program(): Command {
     .requiredOption('--version <version>', 'version of the package')
     .action((file: string, options: Connection & Omit<PushArguments, 'file'>) =>
       withClient(options, (client) => pushCommand(client, { ...options, file }, terminal)),
+    );
+  top
+    .command('doctor')
+    .description(
+      'test a volume for what Longshore needs of it; with --claim, from two nodes of the cluster too',
+    )
+    .allowUnknownOption()
+    .allowExcessArguments()
+    .argument(
+      '[settings...]',
+      'those of serve: --volume DIR, --kubeconfig FILE, --namespace NAME, --claim NAME …',
+    )
+    .option('--json', 'write the report as JSON')
+    .option('--limit <seconds>', 'longest time for all of it, at least 5', count, 28)
+    .addHelpText('after', DOCTOR_HELP)
+    .action((_settings: string[], options: { json?: boolean; limit: number }, command: Command) =>
+      doctorCommand(command.args, options),
     );
   addRun(top);
   addScriptCommands(top);

@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto';
 import type { Config } from './config.ts';
 import { KubernetesExecutor } from './executors/kubernetes/kubernetes-executor.ts';
-import { Fault } from './protocol/fault.ts';
+import { podUser } from './executors/kubernetes/pod-user.ts';
 import { agentKeyName, type AgentKey } from './protocol/seal.ts';
 import { ClusterReporter } from './telemetry/cluster-reporter.ts';
 import type { Logger } from './telemetry/logger.ts';
 import type { Metrics } from './telemetry/metrics.ts';
+import type { Execution } from './wiring.ts';
 
 /** What of an agent the way to its cluster needs. */
 export interface PodsParts {
@@ -22,7 +23,7 @@ export interface PodsParts {
 export async function openPods(
   { config, metrics, logger }: PodsParts,
   agentKey: AgentKey,
-): Promise<{ executor: KubernetesExecutor; pods: () => ReadonlyMap<string, number> }> {
+): Promise<Execution> {
   const { claim, claimAccess, nodeName, scriptImage, runnerImage, runnerInjection, imagePullPolicy } = config;
   const { podDefaults, podLaunchTimeoutMs, kubeconfig, namespace, podOwner } = config;
   if (claim === undefined) throw new TypeError('the configuration was checked, and has a claim');
@@ -41,7 +42,12 @@ export async function openPods(
     stateFolder: config.state,
     observe: (event) => reporter.tell(event),
   });
-  return { executor, pods: () => executor.counts };
+  const { podName } = config;
+  return {
+    executor,
+    pods: () => executor.counts,
+    ...(podName !== undefined && { agentPod: executor.agentPod(podName) }),
+  };
 }
 
 /**
@@ -54,14 +60,4 @@ function groupFor(keyName: string, claim: string, folder = ''): string {
     .update(JSON.stringify([keyName, claim, folder]))
     .digest('hex')
     .slice(0, 16);
-}
-
-/** The agent's own user unless the configuration names one: files on a network volume belong to whoever wrote them. */
-function podUser({ podUid, podGid }: Config): { uid: number; gid: number } {
-  const uid = podUid ?? process.getuid?.() ?? 0;
-  const gid = podGid ?? process.getgid?.() ?? 0;
-  if (uid > 0) return { uid, gid };
-  const rule =
-    'script pods never run as user 0: run the agent as another user, or set podUid to one that may write to the volume';
-  throw new Fault('CONFIG_INVALID', rule, { detail: { key: 'podUid' } });
 }

@@ -14,7 +14,10 @@ const manifest = JSON.parse(read('package.json')) as { dependencies: Record<stri
 const withoutMirror = {
   'src/cli.ts': 'a program: it acts when it is imported; test/e2e runs it as a process',
   'src/runner/main.ts': 'a program: it acts when it is imported; test/runner runs its bundle as a process',
-  'src/mount/probe-main.ts': 'a program: it acts when it is imported; test/mount runs its bundle as a process',
+  'src/doctor/trial-main.ts':
+    'a program: it acts when it is imported; test/doctor runs its bundle as a process',
+  'src/mount/probe-main.ts':
+    'a program: it acts when it is imported; test/mount runs its bundle as a process',
 };
 
 const onTheTree: Record<string, () => Violation[]> = {

@@ -9,6 +9,7 @@ export const LAYOUT_FOLDER = 'longshore-v1';
 /**
  * Every path of the volume, and the only code that joins them.
  *
+ *   <root>/doctor-<random>/          what `longshore doctor` tries, while it does
  *   <root>/longshore-v1/
  *     identity/epoch                 the volume id, written once
  *     blobs/sha256/ab/<hex>          immutable, 0444
@@ -30,6 +31,11 @@ export class VolumeLayout {
   constructor(volumeFolder: string) {
     this.mountFolder = volumeFolder.replace(/\/+$/, '');
     this.root = `${this.mountFolder}/${LAYOUT_FOLDER}`;
+  }
+
+  /** Where a doctor tries the volume, beside all that is the agent's; `random` is 16 hex digits. */
+  doctorFolder(random: string): string {
+    return `${this.mountFolder}/${DOCTOR_PREFIX}${random}`;
   }
 
   get identity(): string {
@@ -146,6 +152,13 @@ export const TEMPORARY_MARK = '~tmp-';
 
 /** Names of the files that agents write as canaries begin so. */
 export const CANARY_PREFIX = 'probe-';
+
+const DOCTOR_PREFIX = 'doctor-';
+
+/** Tells whether an entry of the volume's root is a folder that a doctor made. */
+export function isDoctorFolder(name: string): boolean {
+  return name.startsWith(DOCTOR_PREFIX) && /^[0-9a-f]{16}$/.test(name.slice(DOCTOR_PREFIX.length));
+}
 
 /** Names of workspaces that are still being made begin so; a script key never does. */
 export const STAGING_PREFIX = '.staging-';

@@ -2,6 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import t from 'tap';
+import { connect } from '../../src/client/agent-connection.ts';
 import { LongshoreClient, type JournalLine } from '../../src/client/client.ts';
 import { localFile, localText } from '../../src/client/local-file.ts';
 import { pushCommand } from '../../src/client/push-command.ts';
@@ -287,4 +288,19 @@ t.test('localFile() tells size and digest, and opens the bytes again and again',
   for (let time = 0; time < 2; time += 1) t.equal((await file.open().toArray()).join(''), 'bytes');
   t.equal(await localText(path), 'bytes');
   await t.rejects(localText(`${path}x`), { code: 'REQUEST_INVALID', cause: { code: 'ENOENT' } });
+});
+
+t.test('connect() takes the first token of a tokens file, and says where it found none', async (t) => {
+  const folder = temporaryFolder(t);
+  const file = join(folder, 'tokens');
+  const url = 'http://127.0.0.1:1';
+  await t.rejects(connect({ url }, terminal(), file), {
+    code: 'REQUEST_INVALID',
+    message: new RegExp(`no token .* in ${file}`),
+  });
+  writeFileSync(file, '# servers\n\n');
+  await t.rejects(connect({ url }, terminal(), file), { code: 'REQUEST_INVALID' });
+  writeFileSync(file, '# servers\n\ndeploy:a-token-of-many-characters\n');
+  (await connect({ url }, terminal(), file)).close();
+  await t.rejects(connect({ url: 'localhost:8460', token: 'x' }, terminal(), file), /--url must be/);
 });

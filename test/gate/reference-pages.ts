@@ -4,6 +4,7 @@ import { buildApp } from '../../src/api/app.ts';
 import { configRows } from '../../src/config-schema.ts';
 import { FAILURES, type FailureCode } from '../../src/protocol/failure-table.ts';
 import { METRICS, type MetricRow } from '../../src/telemetry/metric-list.ts';
+import { doctorPage } from './doctor-page.ts';
 import { FAILURE_ADVICE } from './failure-advice.ts';
 import { httpPage } from './http-page.ts';
 import { table } from './markdown-table.ts';
@@ -21,6 +22,7 @@ export async function referencePages(): Promise<ReadonlyMap<string, string>> {
     http: httpPage(await openApi()),
     rbac: rbacPage(),
     mount: mountPage(),
+    doctor: doctorPage(),
   };
   return new Map(
     Object.entries(pages).map(([name, page]) => [

@@ -9,7 +9,8 @@ import { injectionMount, scriptMountsFor } from './pod-volumes.ts';
 /** Enough for the reads of a verification and what may hang beside them. */
 const RUNNER_THREADS = '8';
 
-const RESTRICTED: NonNullable<Plain<V1Container>['securityContext']> = {
+/** What pod security `restricted` wants of a container, and a root file system that nobody writes to. */
+export const RESTRICTED: NonNullable<Plain<V1Container>['securityContext']> = {
   allowPrivilegeEscalation: false,
   capabilities: { drop: ['ALL'] },
   readOnlyRootFilesystem: true,

@@ -98,7 +98,7 @@ function activeDeadlineSeconds(order: RunOrder, setup: PodSetup): number | undef
 }
 
 /** By field and not by the label kubernetes.io/hostname, which may differ from the name. */
-function onNode(nodeName: string): NonNullable<Plain<V1PodSpec>['affinity']> {
+export function onNode(nodeName: string): NonNullable<Plain<V1PodSpec>['affinity']> {
   const matchFields = [{ key: 'metadata.name', operator: 'In', values: [nodeName] }];
   return {
     nodeAffinity: {
@@ -107,7 +107,8 @@ function onNode(nodeName: string): NonNullable<Plain<V1PodSpec>['affinity']> {
   };
 }
 
-function tolerationsFor(given: readonly PodToleration[]): Plain<V1Toleration>[] {
+/** The given ones, and short patience with a node that does not report. */
+export function tolerationsFor(given: readonly PodToleration[]): Plain<V1Toleration>[] {
   const own = NODE_TROUBLES.filter((key) => !given.some((one) => one.key === key)).map((key) => ({
     key,
     operator: 'Exists',
