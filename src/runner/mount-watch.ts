@@ -44,7 +44,7 @@ export class MountWatch {
     this.#looks = looks;
     this.#limits = limits;
     this.#case = openCase({ atMs: monotonicMs(), epoch: epoch.trim() });
-    this.#schedule();
+    this.#schedule(limits.probeIntervalMs);
   }
 
   get belief(): Belief {
@@ -96,11 +96,10 @@ export class MountWatch {
     clearTimeout(this.#timer);
   }
 
-  #schedule(): void {
+  #schedule(afterMs: number): void {
     clearTimeout(this.#timer);
     // Not what keeps this process up: when there is nothing else to wait for, that is an error to tell.
-    if (!this.#isOver)
-      this.#timer = setTimeout(() => void this.#look(), this.#limits.probeIntervalMs).unref();
+    if (!this.#isOver) this.#timer = setTimeout(() => void this.#look(), Math.max(0, afterMs)).unref();
   }
 
   #look(): Promise<Belief> {
@@ -109,10 +108,10 @@ export class MountWatch {
   }
 
   async #lookOnce(): Promise<Belief> {
-    // From start to start, as the limits have it.
-    this.#schedule();
     this.#lookedAtMs = monotonicMs();
     this.#step(weigh(this.#case, await this.#looks.look(), this.#limits));
+    // From start to start, as the limits have it; one that hangs may take longer than that.
+    this.#schedule(this.#lookedAtMs + this.#limits.probeIntervalMs - monotonicMs());
     return this.belief;
   }
 

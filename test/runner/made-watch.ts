@@ -16,7 +16,7 @@ export function watchOf(
   const seen = (): ProbeSeen => {
     const name = looks[Math.min(count, looks.length - 1)] ?? 'good';
     count += 1;
-    return { kind: 'probe', atMs: monotonicMs(), ...look[name] } as ProbeSeen;
+    return { kind: 'probe', atMs: monotonicMs(), ...look[name] };
   };
   const watch = new MountWatch(
     { look: () => Promise.resolve(seen()) },
