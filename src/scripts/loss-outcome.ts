@@ -1,3 +1,4 @@
+import type { Belief } from '../protocol/mount-belief.ts';
 import type { StartedClaim } from '../protocol/run-order.ts';
 import type { Outcome } from '../protocol/script-status.ts';
 import type { FoundEnd } from './end-search.ts';
@@ -12,6 +13,8 @@ export interface LostRun {
   readonly claim: StartedClaim | undefined;
   readonly cancelled: boolean;
   readonly closed: AbortSignal;
+  /** The loss, as it was believed when the script was given up: while it is ended, the mount may be trusted again. */
+  readonly loss: Belief;
 }
 
 /** For the runner's own end behind the grace of its script. */
@@ -31,7 +34,7 @@ export async function lossOutcome(room: ScriptRoom, asked: Asked, run: LostRun):
     const inPod = room.executor.kind === 'kubernetes';
     return outcomeFrom(record, { cancelled: run.cancelled, trouble: undefined, inPod });
   }
-  const { code, says, evidence, rule } = room.mount.belief();
+  const { code, says, evidence, rule } = run.loss;
   const parts = {
     exitCode: record?.exitCode ?? null,
     signal: record?.signal ?? null,

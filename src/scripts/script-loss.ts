@@ -1,3 +1,4 @@
+import type { Belief } from '../protocol/mount-belief.ts';
 import type { StartedClaim } from '../protocol/run-order.ts';
 import type { Outcome } from '../protocol/script-status.ts';
 import { FIRST_STORED } from './agent-lines.ts';
@@ -40,35 +41,39 @@ export class ScriptLoss {
   ): Promise<Outcome | undefined> {
     const kept = this.#room.kept.get(this.#asked.key);
     if (kept?.outcome) return kept.outcome;
-    if (this.#room.mount.belief().verdict !== 'lost') return undefined;
+    const loss = this.#room.mount.belief();
+    if (loss.verdict !== 'lost') return undefined;
     const runner = kept?.claim ?? claim;
     const isCancelled = cancelled || kept?.cancelled === true;
     if (this.#asked.storage === 'copied' && runner?.by === 'runner') {
-      if (kept === undefined) await this.#keep({ claim: runner, cancelled: isCancelled });
+      if (kept === undefined) await this.#keep({ claim: runner, cancelled: isCancelled }, loss);
       const ended = await this.#outlived(runner, isCancelled);
-      if (ended) await this.#keep({ outcome: ended });
+      if (ended) await this.#keep({ outcome: ended }, loss);
       return ended;
     }
     const outcome = await lossOutcome(this.#room, this.#asked, {
-      ...{ claim: runner, cancelled: isCancelled, closed },
+      ...{ claim: runner, cancelled: isCancelled, closed, loss },
     });
     if (closed.aborted) return undefined;
-    await this.#keep({ claim: runner ?? null, cancelled: isCancelled, outcome });
+    await this.#keep({ claim: runner ?? null, cancelled: isCancelled, outcome }, loss);
     return outcome;
   }
 
   /** @throws {Fault} CLUSTER_ codes. */
   async keepCancel(): Promise<void> {
-    await this.#keep({ cancelled: true });
+    await this.#keep({ cancelled: true }, this.#room.mount.belief());
   }
 
-  async #keep(news: Partial<Pick<KeptScript, 'claim' | 'outcome' | 'cancelled'>>): Promise<void> {
-    const { kept, lines, mount, now } = this.#room;
+  async #keep(
+    news: Partial<Pick<KeptScript, 'claim' | 'outcome' | 'cancelled'>>,
+    loss: Belief,
+  ): Promise<void> {
+    const { kept, lines, now } = this.#room;
     const { key } = this.#asked;
     const lost = {
       at: now().toISOString(),
       stream: 'agent',
-      text: mount.belief().says,
+      text: loss.says,
       mark: 'lost',
     } as const;
     const first: KeptScript = {

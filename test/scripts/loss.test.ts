@@ -286,7 +286,10 @@ t.test('the parts of a loss by themselves', async (t) => {
   t.equal((await room.lines.after(asked, 1)).length, 0, 'nothing happened while it was followed');
   t.match(await endUnreadable(room, asked), { code: 'RUNNER_LOST' });
   mount.loses('STORAGE_STALE');
-  const lost = { claim: undefined, cancelled: true, closed };
+  const lost = { claim: undefined, cancelled: true, closed, loss: mount.belief() };
   t.match(await lossOutcome(room, asked, lost), { code: 'SCRIPT_CANCELLED' });
+  const ending = lossOutcome(room, asked, { ...lost, cancelled: false });
+  mount.returns();
+  t.match(await ending, { code: 'STORAGE_STALE' }, 'also where the volume is back before the script has ended');
   t.same(executor.launched, []);
 });
