@@ -7,7 +7,7 @@ import {
   answersBeside,
   believes,
   followed,
-  processesOf,
+  scriptProcessesOf,
   running,
 } from '../faults/agent-on-faults.ts';
 import { missingForFaults } from '../faults/faulty-mount.ts';
@@ -80,7 +80,7 @@ test(
       readdirSync(folder)
         .filter((name) => name.startsWith('alive-'))
         .map((name) => readFileSync(join(folder, name), 'utf8'));
-    await eventually(() => processesOf(folder).length === 2);
+    await eventually(() => scriptProcessesOf(folder).length === 0);
     const last = alive();
     await running(agent, 'after', 'sleep 1');
     t.match((await followed(agent, 'after')).status.outcome, { code: 'SUCCEEDED' });

@@ -10,7 +10,7 @@ import {
   bash,
   believes,
   followed,
-  processesOf,
+  scriptProcessesOf,
   running,
   verdictOf,
   type AgentOnFaults,
@@ -79,7 +79,7 @@ for (const [name, { code, lose }] of Object.entries(losses)) {
         t.equal(bytesOf(lines, 'stdout').toString(), 'up\nkept\n', `${ticket}: its journal is kept`);
     }
     t.equal(existsSync(join(folder, 'waits')), false, 'what waited never ran');
-    await eventually(() => processesOf(folder).length === 2);
+    await eventually(() => scriptProcessesOf(folder).length === 0);
     const last = readFileSync(join(folder, 'alive'), 'utf8');
     await answersBeside(agent);
     await mount.heal();

@@ -57,22 +57,28 @@ async function endProcessesOf(folder: string): Promise<void> {
   await eventually(() => processesOf(folder).length === 0);
 }
 
+/** What still runs of the scripts of an agent whose places are below `folder`: runners, and all that they started. */
+export function scriptProcessesOf(folder: string): number[] {
+  return processesOf(folder).filter((pid) => textOf(`/proc/${pid}/environ`).includes('LONGSHORE_TICKET='));
+}
+
 /** Processes whose command line or environment names `folder`; a zombie has neither. */
-export function processesOf(folder: string): number[] {
-  const text = (path: string): string => {
-    try {
-      return readFileSync(path, 'latin1');
-    } catch {
-      // It ended between the listing and the look.
-      return '';
-    }
-  };
+function processesOf(folder: string): number[] {
   return globSync('/proc/[0-9]*/cmdline')
     .filter(
-      (path) => text(path).includes(folder) || text(path.replace('cmdline', 'environ')).includes(folder),
+      (path) => textOf(path).includes(folder) || textOf(path.replace('cmdline', 'environ')).includes(folder),
     )
     .map((path) => Number(path.split('/')[2]))
     .filter((pid) => pid !== process.pid);
+}
+
+function textOf(path: string): string {
+  try {
+    return readFileSync(path, 'latin1');
+  } catch {
+    // The process ended between the listing and the look.
+    return '';
+  }
 }
 
 export const bash = (body: string, more: object = {}): object => ({ language: 'bash', body, ...more });
