@@ -290,6 +290,10 @@ t.test('the parts of a loss by themselves', async (t) => {
   t.match(await lossOutcome(room, asked, lost), { code: 'SCRIPT_CANCELLED' });
   const ending = lossOutcome(room, asked, { ...lost, cancelled: false });
   mount.returns();
-  t.match(await ending, { code: 'STORAGE_STALE' }, 'also where the volume is back before the script has ended');
+  t.match(
+    await ending,
+    { code: 'STORAGE_STALE' },
+    'also where the volume is back before the script has ended',
+  );
   t.same(executor.launched, []);
 });
