@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { VolumeLayout } from '../../src/protocol/volume-layout.ts';
-import { believes, running } from '../faults/agent-on-faults.ts';
+import { believes, followed, running } from '../faults/agent-on-faults.ts';
 import { FaultyMount } from '../faults/faulty-mount.ts';
 import { AgentProcess } from '../harness/agent-process.ts';
 import { median, quantile, type BenchResult } from './bench-result.ts';
@@ -79,7 +79,7 @@ async function losses({ agent, mount, folder }: Scene): Promise<{ verdict: numbe
     mkdirSync(other.identity, { recursive: true });
     writeFileSync(other.epoch, `${String(round).repeat(32)}\n`);
     await mount.replaceBy(join(folder, `other-${round}`));
-    const over = seconds(agent.follow(`lost-${round}`));
+    const over = seconds(followed(agent, `lost-${round}`));
     verdict.push(await seconds(believes(agent, 'lost')));
     settled.push(await over);
     await believes(agent, 'trusted');
@@ -93,7 +93,7 @@ export async function run(): Promise<BenchResult> {
   const [took, hung] = await withScene(async (scene) => {
     const from = performance.now();
     const answers = await answersMs(scene);
-    await scene.agent.follow('told');
+    await followed(scene.agent, 'told');
     return [answers, (performance.now() - from) / 1000] as const;
   });
   const [p99, worst] = [quantile(took, 0.99), (of: readonly number[]): number => Math.max(...of)];
