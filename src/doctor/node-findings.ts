@@ -2,7 +2,8 @@ import { digits, milliseconds, percentile, rounded } from './figures.ts';
 import type { Finding } from './finding.ts';
 import { CHANGES, type Change, type NodeLine, type NodeOrder } from './node-words.ts';
 import type { TrialFailure } from './trial-words.ts';
-import { exclusiveFinding, failedFinding, permissionFinding } from './volume-findings.ts';
+import { failedFinding } from './trouble-findings.ts';
+import { exclusiveFinding, permissionFinding } from './volume-findings.ts';
 
 /** What the programs of a run have said so far, by side. */
 export type NodeLines = Readonly<Record<NodeOrder['side'], readonly NodeLine[]>>;

@@ -1,7 +1,8 @@
 import type { Finding } from './finding.ts';
 import type { TrialChild, TrialEnd } from './trial-child.ts';
 import type { TrialName } from './trial-words.ts';
-import { failedFinding, findingsFor, hangingFinding, type Limits } from './volume-findings.ts';
+import { failedFinding, hangingFinding } from './trouble-findings.ts';
+import { findingsFor, type Limits } from './volume-findings.ts';
 
 /** Longest time of each trial, in ms: several times what it takes on a slow volume that is well. */
 const DEADLINES_MS: Readonly<Record<TrialName, number>> = {

@@ -7,6 +7,7 @@ import { test, type Test } from 'tap';
 import { loadConfig } from '../../src/config.ts';
 import { doctorCommand } from '../../src/doctor/doctor-command.ts';
 import type { Report } from '../../src/doctor/report.ts';
+import { FaultyMount, missingForFaults } from '../faults/faulty-mount.ts';
 import { eventually } from '../harness/eventually.ts';
 import { temporaryFolder } from '../harness/temporary-volume.ts';
 
@@ -70,6 +71,21 @@ test('^C removes what was written, prints what was found, and exits with 130', a
   t.match(await ended, { code: 130, out: /answers/ });
   t.same(readdirSync(volume), []);
 });
+
+test(
+  'a process that the kernel holds keeps nobody waiting',
+  { skip: missingForFaults() ?? false },
+  async (t) => {
+    const mount = await FaultyMount.start(t, temporaryFolder(t, 'longshore-doctor'));
+    await mount.fault({ kind: 'hang', operations: ['fsync'], killable: false });
+    const begun = performance.now();
+    const { code, out } = await started(t, '--volume', mount.volume, '--limit', '20').ended;
+    t.match(out, /^hangs {2}fsync .*STORAGE_TIMEOUT/m);
+    t.equal(code, 74);
+    t.ok(performance.now() - begun < 25_000);
+    await mount.heal();
+  },
+);
 
 test('a folder with an agent on it is tested beside the agent', async (t) => {
   const volume = temporaryFolder(t);

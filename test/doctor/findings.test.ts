@@ -7,7 +7,9 @@ import { EXIT_CODES, worstOf, type Finding, type Verdict } from '../../src/docto
 import { mountFindings, serverFindings } from '../../src/doctor/mount-findings.ts';
 import { nfsFindings, optionsText } from '../../src/doctor/mount-options.ts';
 import { reportOf, reportText } from '../../src/doctor/report.ts';
-import { failedFinding, findingsFor, hangingFinding } from '../../src/doctor/volume-findings.ts';
+import { fsyncFinding } from '../../src/doctor/speed-findings.ts';
+import { failedFinding, hangingFinding } from '../../src/doctor/trouble-findings.ts';
+import { findingsFor } from '../../src/doctor/volume-findings.ts';
 import { parseMountInfo, type MountFacts } from '../../src/mount/mount-info.ts';
 
 const limits = { reserveBytes: 2 ** 20 };
@@ -139,6 +141,12 @@ test('findingsFor() says good of what holds, and bad of what Longshore cannot li
     [findingsFor('cleanup', { removed: true }, limits), 'good'],
   ];
   for (const [[finding], verdict] of cases) t.equal(finding?.verdict, verdict, finding?.says ?? 'nothing');
+  t.end();
+});
+
+test('fsyncFinding() goes by the slower of file and folder, each by its median', (t) => {
+  const finding = fsyncFinding({ fileMs: [1, 2, 900], folderMs: [150, 150, 150] });
+  t.match(finding, { verdict: 'note', figures: { fileMs: 2, folderMs: 150, rounds: 3 }, advice: /disk/ });
   t.end();
 });
 

@@ -27,8 +27,11 @@ export interface TrialPod {
 
 const SIDES = ['left', 'right', 'inside'] as const satisfies readonly TrialSide[];
 const MAX_LOG_BYTES = 256 * 1024;
-const LOG_DEADLINE_MS = 3000;
-const DELETE_DEADLINE_MS = 3000;
+/** Each call is short, so that a doctor ends in time also where the API server does not answer. */
+const CALL_DEADLINE_MS = 3000;
+/** Webhooks of a cluster may look at a new pod for longer. */
+const CREATE_DEADLINE_MS = 8000;
+const MAX_SWEPT = 20;
 const GRACE_S = 5;
 
 /** The pods of one trial of a volume: made, looked at, read, removed. */
@@ -48,7 +51,8 @@ export class TrialPods {
   /** Removes pods of doctors that were killed, which ended by their own deadline. */
   async sweep(): Promise<void> {
     const ended = (await this.#list(trialSelectorFor())).filter((pod) => stateOf(pod) === 'ended');
-    for (const { metadata } of ended) if (metadata?.name) await this.#delete(metadata.name);
+    const names = ended.flatMap(({ metadata }) => metadata?.name ?? []);
+    await Promise.all(names.slice(0, MAX_SWEPT).map((name) => this.#delete(name)));
   }
 
   /** @throws {ApiRefusal} the cluster's no. @throws {Fault} CLUSTER_UNREACHABLE, CLUSTER_FORBIDDEN. */
@@ -58,12 +62,10 @@ export class TrialPods {
     this.#started.add(order.side);
     const body = trialPodFor({ ...order, run: this.#run }, namespace, this.#setup);
     try {
-      await this.#connection.request({
-        verb: 'create',
-        resource: 'pods',
-        path: pathFor(namespace, 'pods'),
-        body,
-      });
+      await this.#connection.request(
+        { verb: 'create', resource: 'pods', path: pathFor(namespace, 'pods'), body },
+        { deadlineMs: CREATE_DEADLINE_MS },
+      );
     } catch (error) {
       // The first attempt was not answered, and did it.
       if (!(error instanceof ApiRefusal) || error.reason !== 'AlreadyExists') throw error;
@@ -86,11 +88,11 @@ export class TrialPods {
   async log(side: TrialSide): Promise<string[]> {
     const name = trialPodNameFor(this.#run, side);
     const path = pathFor(this.#connection.namespace, 'pods/log', name);
-    const signal = AbortSignal.timeout(LOG_DEADLINE_MS);
+    const signal = AbortSignal.timeout(CALL_DEADLINE_MS);
     try {
       const { body } = await this.#connection.stream(
         { verb: 'get', resource: 'pods/log', path },
-        { signal, connectDeadlineMs: LOG_DEADLINE_MS },
+        { signal, connectDeadlineMs: CALL_DEADLINE_MS },
       );
       const lines = (await textOf(body)).split('\n');
       // What is behind the last line end is still being written.
@@ -107,9 +109,10 @@ export class TrialPods {
     const path = pathFor(namespace, 'events');
     const fieldSelector = `involvedObject.name=${trialPodNameFor(this.#run, side)}`;
     const query = { fieldSelector };
-    const { items = [] } = await this.#connection.request<{ items?: Plain<CoreV1Event>[] }>({
-      ...{ verb: 'list', resource: 'events', path, query },
-    });
+    const { items = [] } = await this.#connection.request<{ items?: Plain<CoreV1Event>[] }>(
+      { verb: 'list', resource: 'events', path, query },
+      { deadlineMs: CALL_DEADLINE_MS },
+    );
     const last = items.findLast(({ type }) => type === 'Warning');
     return last === undefined ? '' : `${last.reason ?? ''}: ${last.message ?? ''}`;
   }
@@ -128,7 +131,7 @@ export class TrialPods {
     try {
       await this.#connection.request(
         { verb: 'delete', resource: 'pods', path, body },
-        { deadlineMs: DELETE_DEADLINE_MS },
+        { deadlineMs: CALL_DEADLINE_MS },
       );
     } catch (error) {
       if (!(error instanceof ApiRefusal) || error.status !== 404) throw error;
@@ -138,9 +141,10 @@ export class TrialPods {
   async #list(labelSelector: string): Promise<readonly Pod[]> {
     const path = pathFor(this.#connection.namespace, 'pods');
     const query = { labelSelector };
-    const list = await this.#connection.request<{ items?: Pod[] }>({
-      ...{ verb: 'list', resource: 'pods', path, query },
-    });
+    const list = await this.#connection.request<{ items?: Pod[] }>(
+      { verb: 'list', resource: 'pods', path, query },
+      { deadlineMs: CALL_DEADLINE_MS },
+    );
     return list.items ?? [];
   }
 }
