@@ -147,6 +147,7 @@ export const CONFIG_SCHEMA = Type.Object({
   claimFolder: Type.Optional(Type.String({ description: 'folder of the claim that the agent has as its volume, where it has not all of it', rule: 'a path without a slash at its ends', pattern: '^[^/\\0](.*[^/\\0])?$', maxLength: 4096 })),
   podUid: Type.Optional(Type.Integer({ description: 'user of all processes of script pods; not 0', initially: "the agent's own", minimum: 1, maximum: 2 ** 31 - 1 })),
   podGid: Type.Optional(Type.Integer({ description: 'their group', initially: "the agent's own", minimum: 0, maximum: 2 ** 31 - 1 })),
+  podName: Type.Optional(named('pod that the agent runs in: it gets Events about the storage, and is deleted, so that it is made anew, when its mount can never come back')),
   nodeName: Type.Optional(named('node that the agent runs on; required for rwo')),
   scriptImage: image('image of script pods whose script names none', 'longshore-script:0.1.0'),
   runnerImage: image('image that brings the runner into the pods of other images', 'longshore-runner:0.1.0'),

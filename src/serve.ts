@@ -70,6 +70,7 @@ export async function serve(config: Config, options: ServeOptions = {}): Promise
   const end = async (book: ScriptBook, keeper: ScriptKeeper, executor: Executor): Promise<void> => {
     parts.logger.info({}, 'agent is stopping');
     stopping.abort();
+    podDuty?.close();
     await within(
       config.shutdownMs,
       Promise.all([app.close(), scraped.close(), watch.close(), keeper.close(), book.close(), sweeping]),
@@ -78,7 +79,7 @@ export async function serve(config: Config, options: ServeOptions = {}): Promise
     parts.logger.info({}, 'agent has stopped');
     resolve(0);
   };
-  const { book, keeper, executor } = inside;
+  const { book, keeper, executor, podDuty } = inside;
   let ending: Promise<void> | undefined;
   return {
     listen,

@@ -3,6 +3,7 @@ import packageJson from '../package.json' with { type: 'json' };
 import type { AgentView } from './api/agent-view.ts';
 import { runnerEnvironment, type Config } from './config.ts';
 import type { Executor } from './executors/executor.ts';
+import type { AgentPod } from './executors/kubernetes/agent-pod.ts';
 import { LocalExecutor } from './executors/local/local-executor.ts';
 import type { AgentState } from './mount/agent-state.ts';
 import { ensureLayout, findOrCreateEpoch } from './mount/epoch.ts';
@@ -22,6 +23,7 @@ import { PackageStore } from './staging/package-store.ts';
 import { makeLogger, type Logger } from './telemetry/logger.ts';
 import { Metrics } from './telemetry/metrics.ts';
 import { Reporter } from './telemetry/reporter.ts';
+import { AgentPodDuty } from './wiring-agent-pod.ts';
 import { AgentMount } from './wiring-mount.ts';
 
 export const VERSION = packageJson.version;
@@ -53,12 +55,15 @@ export interface Inside {
   readonly executor: Executor;
   /** Script pods by state; none where scripts are processes. */
   readonly pods: () => ReadonlyMap<string, number>;
+  readonly podDuty: AgentPodDuty | undefined;
 }
 
 /** Where scripts run. */
 export interface Execution {
   readonly executor: Executor;
   readonly pods: () => ReadonlyMap<string, number>;
+  /** Where the agent knows in which pod it runs. */
+  readonly agentPod?: AgentPod;
 }
 
 /** Makes what an agent is made of. Starts the processes that look at the volume: `mount.close()` ends them. */
@@ -101,7 +106,7 @@ export async function findState(parts: Parts, state: AgentState): Promise<Inside
     unknownLengthBytes: config.uploadMaxBytes / 64,
   });
   const packages = new PackageStore(volume, blobs);
-  const { executor, pods } = await makeExecutor(parts, state);
+  const { executor, pods, agentPod } = await makeExecutor(parts, state);
   const now = (): Date => new Date();
   const room: ScriptRoom = {
     ...{ volume, executor, now },
@@ -134,8 +139,15 @@ export async function findState(parts: Parts, state: AgentState): Promise<Inside
   );
   await keeper.start();
   await executor.prepare();
+  const podDuty =
+    agentPod &&
+    new AgentPodDuty({
+      ...{ pod: agentPod, mount: mount.watch, logger: parts.logger },
+      isSettled: () => book.isSettled,
+      retryMs: config.probeIntervalMs,
+    });
   const view = { scripts: book, packages, blobs };
-  return { view, book, keeper, blobs, sweeper, executor, pods };
+  return { view, book, keeper, blobs, sweeper, executor, pods, podDuty };
 }
 
 /** Local or in a cluster, as the configuration says; the code for a cluster is loaded only where it is used. */

@@ -5,10 +5,13 @@ import t from 'tap';
 import { loadConfig } from '../src/config.ts';
 import { openState } from '../src/mount/agent-state.ts';
 import { ensureLayout, findOrCreateEpoch } from '../src/mount/epoch.ts';
+import { makeLogger } from '../src/telemetry/logger.ts';
+import { AgentPodDuty } from '../src/wiring-agent-pod.ts';
 import { openPods } from '../src/wiring-pods.ts';
 import { AgentMount } from '../src/wiring-mount.ts';
 import { findState, makeParts } from '../src/wiring.ts';
 import { eventually } from './harness/eventually.ts';
+import { MadeTrust } from './harness/made-trust.ts';
 import { temporaryFolder } from './harness/temporary-volume.ts';
 
 function configIn(folder: string, flags: readonly string[] = []) {
@@ -64,5 +67,31 @@ t.test(
     await eventually(() => mount.watch.belief().verdict === 'trusted');
     t.not(mount.watch.epoch(), epoch);
     t.ok(await volume.list(volume.layout.tickets));
+  },
+);
+
+t.test(
+  'AgentPodDuty tells of each change, and has the pod replaced once nothing depends on a mount that cannot return',
+  async (t) => {
+    const mount = new MadeTrust('epoch');
+    const told: string[] = [];
+    let replaced = 0;
+    let isSettled = false;
+    const pod = {
+      tell: ({ reason }: { reason: string }) => Promise.resolve(void told.push(reason)),
+      replace: () => Promise.reject(new Error(`tried ${(replaced += 1)} times`)),
+    };
+    const logger = makeLogger({ level: 'fatal' });
+    const duty = new AgentPodDuty({ pod, mount, isSettled: () => isSettled, logger, retryMs: 5 });
+    t.teardown(() => duty.close());
+    mount.stalls();
+    mount.loses('STORAGE_TIMEOUT', 'limit');
+    mount.returns();
+    t.same(told, ['StorageStalled', 'StorageLost', 'StorageTrusted']);
+    mount.loses('STORAGE_UNREACHABLE', 'elsewhere');
+    t.equal(replaced, 0, 'not before the scripts are settled');
+    isSettled = true;
+    await eventually(() => replaced > 1);
+    t.ok(replaced > 1, 'again after it failed');
   },
 );

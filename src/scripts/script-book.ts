@@ -164,6 +164,11 @@ export class ScriptBook {
     return this.#drivers.has(key);
   }
 
+  /** Whether nothing that is followed needs the volume that was lost: what is kept beside it does not. */
+  get isSettled(): boolean {
+    return [...this.#drivers.keys()].every((key) => this.#room.kept.get(key) !== undefined);
+  }
+
   /** Ends long-polls and drivers; runners go on and belong to the next agent. */
   async close(): Promise<void> {
     this.#closed.abort();

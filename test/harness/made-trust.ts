@@ -1,5 +1,5 @@
 import type { MountTrust } from '../../src/mount/mount-trust.ts';
-import type { Belief, StorageCode, Verdict } from '../../src/protocol/mount-belief.ts';
+import type { Belief, MountRule, StorageCode, Verdict } from '../../src/protocol/mount-belief.ts';
 import { openCase } from '../../src/protocol/mount-verdict.ts';
 
 /** A mount of which is believed what the test says. */
@@ -37,8 +37,8 @@ export class MadeTrust implements MountTrust {
   }
 
   /** The volume was emptied, or what else `code` says. */
-  loses(code: StorageCode = 'STORAGE_EMPTIED'): void {
-    this.#turn('lost', code, 5);
+  loses(code: StorageCode = 'STORAGE_EMPTIED', rule: MountRule = 'emptied'): void {
+    this.#turn('lost', code, 5, rule);
   }
 
   /** The volume is as it was, or has another content. */
@@ -47,13 +47,13 @@ export class MadeTrust implements MountTrust {
     this.#turn('trusted', null, 7);
   }
 
-  #turn(verdict: Verdict, code: StorageCode | null, seconds: number): void {
+  #turn(verdict: Verdict, code: StorageCode | null, seconds: number, rule?: MountRule): void {
     const before = this.#belief;
     this.#nowMs += seconds * 1000;
     this.#belief = {
       verdict,
       code,
-      rule: verdict === 'trusted' ? 'reads-back' : verdict === 'lost' ? 'emptied' : 'missed',
+      rule: rule ?? (verdict === 'trusted' ? 'reads-back' : 'missed'),
       says: `the storage is ${verdict}`,
       sinceMs: this.#nowMs,
       after: { verdict: before.verdict, lastedMs: this.#nowMs - before.sinceMs },

@@ -4,6 +4,7 @@ import type { PodWishes } from '../../protocol/pod-wishes.ts';
 import type { RunOrder, StartedClaim } from '../../protocol/run-order.ts';
 import type { ScriptKey } from '../../protocol/ticket.ts';
 import type { Executor, Sighting, Trouble, Witness } from '../executor.ts';
+import { AgentPod } from './agent-pod.ts';
 import type { ApiEvent } from './api-call.ts';
 import { KubeConnection } from './connection.ts';
 import { withDeadline } from './deadline.ts';
@@ -189,6 +190,11 @@ export class KubernetesExecutor implements Executor {
     // A pod for a script that is not there yet would hold its place on a node for nothing.
   }
 
+  /** The pod that this agent runs in. */
+  agentPod(name: string): AgentPod {
+    return new AgentPod(this.#connection, name);
+  }
+
   /** How many pods there are, by what their status says. */
   get counts(): ReadonlyMap<PodView['state'], number> {
     const counts = new Map<PodView['state'], number>();
@@ -283,10 +289,8 @@ function tell(watch: ScriptWatch, event: PodEvent): void {
   if (line) watch.says?.(line);
 }
 
-function late(): undefined {
-  // What has come until now has to do; the volume has the rest.
-  return undefined;
-}
+/** What has come until now has to do; the volume has the rest. */
+const late = (): undefined => undefined;
 
 /** The container of the script was started at least once: before that there is no log. */
 function hasBegun({ status }: Pod): boolean {

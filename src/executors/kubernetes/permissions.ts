@@ -32,7 +32,12 @@ export const PERMISSIONS: readonly Permission[] = [
     group: '',
     why: 'to end a script early: a deadline of one second keeps the pod and its log, a deletion would not',
   },
-  { verb: 'delete', resource: 'pods', group: '', why: 'to remove the pod of a script that is completed' },
+  {
+    verb: 'delete',
+    resource: 'pods',
+    group: '',
+    why: 'to remove the pod of a script that is completed; where `podName` is set, also its own, when its mount cannot return',
+  },
   {
     verb: 'get',
     resource: 'pods/log',
@@ -52,6 +57,12 @@ export const PERMISSIONS: readonly Permission[] = [
     why: 'what cluster and nodes say about the pod of a script',
   },
   { verb: 'watch', resource: 'events', group: '', why: 'the same, as it happens' },
+  {
+    verb: 'create',
+    resource: 'events',
+    group: '',
+    why: 'only where `podName` is set: what becomes of the storage, on the pod of the agent',
+  },
   {
     verb: 'create',
     resource: 'configmaps',

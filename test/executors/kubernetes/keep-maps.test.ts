@@ -70,8 +70,13 @@ test('a refusal is CLUSTER_UNREACHABLE, so that it is tried again', async (t) =>
   const { cluster, keep } = await setting(t);
   cluster.server.answer = (exchange) => exchange.refuse(403, 'Forbidden', 'exceeded quota');
   for (const call of [() => keep.put(key, 'x'), () => keep.all(), () => keep.forget(key)])
-    await t.rejects(async () => void (await call()), {
-      code: 'CLUSTER_UNREACHABLE',
-      message: /exceeded quota/,
-    });
+    await t.rejects(
+      async () => {
+        await call();
+      },
+      {
+        code: 'CLUSTER_UNREACHABLE',
+        message: /exceeded quota/,
+      },
+    );
 });
