@@ -36,6 +36,7 @@ t.test('an agent that says nothing of a cluster runs scripts as processes of its
 t.test('script pods never run as user 0, and the way out is named', async (t) => {
   const flags = ['--executor', 'kubernetes', '--claim', 'volume'];
   const parts = makeParts(configIn(temporaryFolder(t), flags));
+  t.teardown(() => parts.mount.close());
   const asRoot = { ...parts, config: { ...parts.config, podUid: 0 } };
   await t.rejects(openPods(asRoot, randomBytes(32)), { code: 'CONFIG_INVALID', message: /podUid/ });
 });
