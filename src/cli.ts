@@ -192,6 +192,7 @@ function addRun(top: Command): void {
       'sensitive variable, its value taken from the environment (repeatable)',
       collect,
     )
+    .option('--storage <storage>', 'shared: work on the volume; copied: on a copy on local disk')
     .option('--isolation <name>', 'run alone among the scripts of this name')
     .option('--isolation-timeout <seconds>', 'longest wait for that', count)
     .option('--deadline <seconds>', 'end the script after this long', count)

@@ -3,6 +3,7 @@ import { constants } from 'node:os';
 import { buffer } from 'node:stream/consumers';
 import { FAILURES } from '../protocol/failure-table.ts';
 import { Fault } from '../protocol/fault.ts';
+import { STORAGES, type ScriptStorage } from '../protocol/run-order.ts';
 import type { ScriptFile, ScriptRequest } from '../protocol/script-request.ts';
 import type { LongshoreClient, Outcome } from './client.ts';
 import { localFile, localText } from './local-file.ts';
@@ -18,6 +19,8 @@ export interface RunArguments {
   readonly var: readonly string[];
   readonly secret: readonly string[];
   readonly secretEnv: readonly string[];
+  /** Where the script works; see STORAGES. */
+  readonly storage?: string | undefined;
   readonly isolation?: string | undefined;
   readonly isolationTimeout?: number | undefined;
   readonly deadline?: number | undefined;
@@ -125,10 +128,17 @@ async function requestFor(
       ...(await Promise.all(run.secret.map(secretVariable))),
       ...run.secretEnv.map((text) => secretFrom(text, environmentValue)),
     ],
+    ...(run.storage !== undefined && { storage: storageFor(run.storage) }),
     ...(run.isolation !== undefined && { isolation: isolationFor(run.isolation, run.isolationTimeout) }),
     ...(run.deadline !== undefined && { deadlineSeconds: run.deadline }),
     ...(run.grace !== undefined && { graceSeconds: run.grace }),
   };
+}
+
+function storageFor(text: string): ScriptStorage {
+  const storage = STORAGES.find((one) => one === text);
+  if (storage !== undefined) return storage;
+  throw new Fault('REQUEST_INVALID', `--storage takes ${STORAGES.join(' or ')}, not ${text}`);
 }
 
 function isolationFor(

@@ -130,6 +130,7 @@ t.test(
       var: ['TARGET=a=b'],
       secret: [`API.Key=${secret}`],
       secretEnv: ['DB_PASSWORD', 'Db.Password=DB_PASSWORD'],
+      storage: 'copied',
       ...{ isolation: 'web', isolationTimeout: 5, deadline: 60, grace: 1, ticket: 't1', keep: true },
     });
     await eventually(() => scripts.scripts.has('default/t1'));
@@ -153,6 +154,7 @@ t.test(
         { name: 'DB_PASSWORD', value: 'from-the-environment', sensitive: true },
         { name: 'Db.Password', value: 'from-the-environment', sensitive: true },
       ],
+      storage: 'copied',
       isolation: { level: 'full', name: 'web', timeoutSeconds: 5 },
       deadlineSeconds: 60,
       graceSeconds: 1,

@@ -4,7 +4,11 @@ import type { V1Pod } from '@kubernetes/client-node';
 import fc from 'fast-check';
 import { test } from 'tap';
 import type { Plain } from '../../../src/executors/kubernetes/api-object.ts';
-import { orderSecretFor, orderSecretNameOf } from '../../../src/executors/kubernetes/order-secret.ts';
+import {
+  orderSecretFor,
+  orderSecretNameOf,
+  orderInPod,
+} from '../../../src/executors/kubernetes/order-secret.ts';
 import { initContainersFor, scriptContainerFor } from '../../../src/executors/kubernetes/pod-containers.ts';
 import { imageFor, runnerSourceFor } from '../../../src/executors/kubernetes/pod-image.ts';
 import { labelsAnnotationFor, podLabelsFor } from '../../../src/executors/kubernetes/pod-labels.ts';
@@ -69,6 +73,8 @@ const wishful: PodOrder = {
   },
 };
 
+const copiedOrder = { ...anOrder, copy: { folder: null, maxBytes: 2 ** 30, collectMs: 60_000 } };
+
 const goldens: Record<string, () => unknown> = {
   'default-image': () => podFor(plain, aSetup),
   'foreign-image-by-init-container': () => podFor(foreign, aSetup),
@@ -76,6 +82,7 @@ const goldens: Record<string, () => unknown> = {
   'read-write-once': () => podFor(plain, { ...aSetup, claimAccess: 'rwo', nodeName: 'node-a' }),
   'all-settings-and-wishes': () => podFor(wishful, everything),
   labels: () => podFor(labelled, aSetup),
+  'copied-script': () => podFor({ ...plain, order: copiedOrder }, aSetup),
   'order-secret': () => orderSecretFor(createdPod(podFor(plain, aSetup)), anOrder),
 };
 
@@ -242,6 +249,12 @@ test('resourcesFor() lets a default give way that contradicts a wish', async (t)
 });
 
 test('orderSecretFor()', async (t) => {
+  t.test('tells a copied script the folder that its pod has for it', async (t) => {
+    const { copy } = orderInPod(copiedOrder);
+    const mounts = scriptMountsFor({ ...plain, order: copiedOrder }, aSetup);
+    t.ok(mounts.some(({ mountPath }) => copy?.folder?.startsWith(`${mountPath}/`)));
+  });
+
   const pod = createdPod(podFor(plain, aSetup));
 
   t.test('holds an order that a runner reads, with the places of the pod', async (t) => {
@@ -250,6 +263,7 @@ test('orderSecretFor()', async (t) => {
       ...anOrder,
       workspace: '/longshore/workspace',
       epochFile: '/longshore/identity/epoch',
+      mountFolder: '/longshore/identity',
     });
   });
 

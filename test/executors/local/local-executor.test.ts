@@ -351,3 +351,45 @@ test('KeepFolder leaves alone what is not its own, and leaves nothing half-writt
   await keep.forget(key);
   t.same(readdirSync(`${folder}/kept`).sort(), [`.${key}.0123456789abcdef`, 'notes.txt']);
 });
+
+test('a copied script', async (t) => {
+  keepAwake(t);
+  const copy = { folder: null, maxBytes: 2 ** 30, collectMs: 60_000 };
+
+  t.test('works in the folder of its run, and leaves nothing there', async (t) => {
+    const { state, publish, agent } = localGround(t);
+    const { order, claim, staged } = publish('pwd; echo x > "$LONGSHORE_ARTIFACTS/a"', { copy });
+    const claimed = (): RunnerClaim => runnerClaim(claim());
+    const executor = agent({ spare: false });
+    await executor.launch(order);
+    await until('the artifact on the volume', () => existsSync(`${staged.places.artifacts}/a`));
+    const [run] = await new RunFolders(state).of(order.key);
+    await until('the end of the runner', () => !isRunning(claimed()));
+    const stdout = decodeFile(`${must(run)}/stdout`, staged.key);
+    t.equal(streamOf(stdout, 'stdout').toString(), `${must(run)}/copy/files\n`);
+    t.same(await new RunFolders(state).copiesOf(order.key), []);
+  });
+
+  t.test('whose runner was killed leaves a copy, which is removed when it is cleared', async (t) => {
+    const { state, publish, agent } = localGround(t);
+    const script = 'mkdir closed; touch closed/x; chmod 000 closed; echo up; sleep 60';
+    const { order, claim, staged } = publish(script, { copy });
+    const claimed = (): RunnerClaim => runnerClaim(claim());
+    const executor = agent({ spare: false });
+    await executor.launch(order);
+    const [run] = await new RunFolders(state).of(order.key);
+    const isUp = (): boolean =>
+      streamOf(decodeFile(`${must(run)}/stdout`, staged.key), 'stdout').includes('up');
+    await until('the script is up', isUp);
+    signalProcess(claimed(), 'SIGKILL');
+    await until('the end of the runner', () => !isRunning(claimed()));
+    t.equal((await new RunFolders(state).copiesOf(order.key)).length, 1);
+    await executor.clear(order.key, claim(), order.cookie);
+    t.same(await new RunFolders(state).copiesOf(order.key), []);
+  });
+});
+
+function runnerClaim(claim: StartedClaim | undefined): RunnerClaim {
+  if (claim?.by === 'runner') return claim;
+  throw new TypeError('no runner has claimed');
+}
