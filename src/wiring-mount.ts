@@ -75,6 +75,11 @@ export class AgentMount {
     if (phase === 'overdue' || (meaning && SUSPICIOUS.has(meaning))) this.watch.suspect();
   }
 
+  /** Trusts a volume that has just shown `epoch`. An agent that looks for its scripts meets errors, and no verdict. */
+  adopt(epoch: string): void {
+    this.watch.adopt(epoch);
+  }
+
   /** Begins to watch a volume that has just shown `epoch`, whose root really lies at `folder`. */
   start(gate: Gate, folder: string, epoch: string): void {
     this.#gate = gate;

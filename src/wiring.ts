@@ -95,7 +95,8 @@ export async function findState(parts: Parts, state: AgentState): Promise<Inside
   const { config, reporter, gate, volume, mount } = parts;
   await ensureLayout(volume);
   const epoch = await findOrCreateEpoch(volume);
-  mount.start(gate, await volume.realRoot(), epoch);
+  mount.adopt(epoch);
+  const folder = await volume.realRoot();
   const blobs = new BlobStore(volume, {
     maxBytes: config.uploadMaxBytes,
     memoryBytes: UPLOAD_MEMORY_BYTES,
@@ -139,6 +140,8 @@ export async function findState(parts: Parts, state: AgentState): Promise<Inside
   );
   await keeper.start();
   await executor.prepare();
+  // Not before: on a machine that has no time to start the probes, an agent would refuse itself its own state.
+  mount.start(gate, folder, epoch);
   const podDuty =
     agentPod &&
     new AgentPodDuty({

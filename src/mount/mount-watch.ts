@@ -106,15 +106,16 @@ export class MountWatch implements MountTrust {
     return () => void this.#listeners.delete(changed);
   }
 
-  /**
-   * Begins to look at the volume, which has just shown `epoch`; without one it is stalled until `expect` tells it.
-   *
-   * `folder` is absolute and without links: the mount is found by it.
-   */
-  start(folder: string, epoch?: string): void {
-    this.#folder = folder;
+  /** Trusts a volume that has just shown `epoch`; without one it is stalled until `expect` tells it. */
+  adopt(epoch: string | undefined): void {
     // Nobody was told of anything before: this is no change.
     this.#case = openCase({ atMs: performance.now(), epoch });
+  }
+
+  /** Begins to look at the volume. `folder` is absolute and without links: the mount is found by it. */
+  start(folder: string, epoch?: string): void {
+    this.#folder = folder;
+    this.adopt(epoch);
     for (const rounds of [this.#liveness, ...this.#others]) rounds.start();
     this.#tick = setInterval(() => {
       this.#turn(elapse(this.#case, performance.now(), this.#options.limits));
