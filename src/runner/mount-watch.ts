@@ -75,19 +75,21 @@ export class MountWatch {
   }
 
   /**
-   * Looks until the volume is trusted or lost, at least once from now on, and returns that belief; or what is believed
-   * when `signal` aborts. Takes no longer than the limit of a stall.
+   * Looks until the volume is trusted or lost, and returns that belief; or what is believed once `signal` has aborted.
+   *
+   * Looks once from now on in any case, since a belief from before proves nothing of now. Takes no longer than the limit
+   * of a stall, and after an abort no longer than two looks.
    */
   async settled(signal: AbortSignal): Promise<Belief> {
     const given = aborted(signal);
     // A look that has begun may have its answer from before.
-    await Promise.race([this.#looking, given]);
-    while (!signal.aborted) {
-      const belief = await Promise.race([this.#look(), given]);
-      if (belief !== undefined && belief.verdict !== 'stalled') return belief;
+    await this.#looking;
+    let belief = await this.#look();
+    while (belief.verdict === 'stalled' && !signal.aborted) {
       await Promise.race([delay(PAUSE_MS), given]);
+      belief = (await Promise.race([this.#look(), given])) ?? this.belief;
     }
-    return this.belief;
+    return belief;
   }
 
   /** Looks by itself no more. */
