@@ -1,12 +1,21 @@
 import { createHash } from 'node:crypto';
 import type { Config } from './config.ts';
+import type { Executor } from './executors/executor.ts';
+import type { AgentPod } from './executors/kubernetes/agent-pod.ts';
 import { KubernetesExecutor } from './executors/kubernetes/kubernetes-executor.ts';
 import { podUser } from './executors/kubernetes/pod-user.ts';
 import { agentKeyName, type AgentKey } from './protocol/seal.ts';
 import { ClusterReporter } from './telemetry/cluster-reporter.ts';
 import type { Logger } from './telemetry/logger.ts';
 import type { Metrics } from './telemetry/metrics.ts';
-import type { Execution } from './wiring.ts';
+
+/** Where scripts run. */
+export interface Execution {
+  readonly executor: Executor;
+  readonly pods: () => ReadonlyMap<string, number>;
+  /** Where the agent knows in which pod it runs. */
+  readonly agentPod?: AgentPod;
+}
 
 /** What of an agent the way to its cluster needs. */
 export interface PodsParts {

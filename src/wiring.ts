@@ -3,7 +3,6 @@ import packageJson from '../package.json' with { type: 'json' };
 import type { AgentView } from './api/agent-view.ts';
 import { runnerEnvironment, type Config } from './config.ts';
 import type { Executor } from './executors/executor.ts';
-import type { AgentPod } from './executors/kubernetes/agent-pod.ts';
 import { LocalExecutor } from './executors/local/local-executor.ts';
 import type { AgentState } from './mount/agent-state.ts';
 import { ensureLayout, findOrCreateEpoch } from './mount/epoch.ts';
@@ -24,6 +23,7 @@ import { makeLogger, type Logger } from './telemetry/logger.ts';
 import { Metrics } from './telemetry/metrics.ts';
 import { Reporter } from './telemetry/reporter.ts';
 import { AgentPodDuty } from './wiring-agent-pod.ts';
+import type { Execution } from './wiring-pods.ts';
 import { AgentMount } from './wiring-mount.ts';
 
 export const VERSION = packageJson.version;
@@ -56,14 +56,6 @@ export interface Inside {
   /** Script pods by state; none where scripts are processes. */
   readonly pods: () => ReadonlyMap<string, number>;
   readonly podDuty: AgentPodDuty | undefined;
-}
-
-/** Where scripts run. */
-export interface Execution {
-  readonly executor: Executor;
-  readonly pods: () => ReadonlyMap<string, number>;
-  /** Where the agent knows in which pod it runs. */
-  readonly agentPod?: AgentPod;
 }
 
 /** Makes what an agent is made of. Starts the processes that look at the volume: `mount.close()` ends them. */

@@ -19,9 +19,17 @@ const executors = ['executors/executor.ts', 'executors/local', 'executors/kubern
 export const arrows: Readonly<Record<string, readonly string[]>> = {
   'cli.ts': [...every, ...executors, 'serve.ts', 'package.json'],
   'serve.ts': [...every, ...executors, 'wiring.ts'],
-  'wiring.ts': [...every, ...executors, 'wiring-pods.ts', 'wiring-mount.ts', 'package.json'],
+  'wiring.ts': [
+    ...every,
+    ...executors,
+    'wiring-pods.ts',
+    'wiring-mount.ts',
+    'wiring-agent-pod.ts',
+    'package.json',
+  ],
   'wiring-pods.ts': [...every, ...executors],
   'wiring-mount.ts': [...every],
+  'wiring-agent-pod.ts': [...every, ...executors],
   'config.ts': ['config-schema.ts'],
   'config-schema.ts': [],
   api: ['scripts', 'staging', 'mount'],
