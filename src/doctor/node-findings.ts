@@ -1,4 +1,4 @@
-import { digits, milliseconds, percentile, rounded } from './figures.ts';
+import { milliseconds, percentile, rounded } from './figures.ts';
 import type { Finding } from './finding.ts';
 import { CHANGES, type Change, type NodeLine, type NodeOrder } from './node-words.ts';
 import type { TrialFailure } from './trial-words.ts';
@@ -87,7 +87,7 @@ function changeFinding(
       },
     ];
   const isSoon = longest <= SOON_MS;
-  const says = `${WORDS[change]} is seen on the other node within ${digits(longest / 1000)} s`;
+  const says = `${WORDS[change]} is seen on the other node within ${milliseconds(longest)}`;
   return [{ ...found, verdict: isSoon ? 'good' : 'note', says }];
 }
 

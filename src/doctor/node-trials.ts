@@ -110,7 +110,12 @@ export class NodeTrials {
     const isHomeless = (left?.isHomeless ?? false) || (right?.isHomeless ?? false);
     this.#homelessSince = isHomeless ? (this.#homelessSince ?? performance.now()) : undefined;
     if (performance.now() - (this.#homelessSince ?? Infinity) > HOMELESS_MS) return true;
-    return this.#has('left', 'end') || this.#has('right', 'failed') || left?.state === 'ended';
+    if (this.#has('left', 'failed') || this.#has('left', 'unvisited') || this.#has('right', 'failed'))
+      return true;
+    // A program that was killed ends without a word.
+    if (!this.#has('left', 'end')) return left?.state === 'ended';
+    // Left ends when somebody came to the folder; what that one saw there may still be on its way.
+    return !this.#hasInside || this.#has('inside', 'end');
   }
 
   #has(side: TrialSide, type: NodeLine['type']): boolean {

@@ -41,7 +41,7 @@ const TRIALS: { readonly [Name in TrialName]: (folder: string) => Promise<Trials
 
 const SIDES = { left: leftNode, right: rightNode, inside: insideNode } as const;
 
-async function takeOrders(): Promise<void> {
+async function takeOrders(): Promise<boolean> {
   const say = (line: TrialLine): void => void process.stdout.write(`${JSON.stringify(line)}\n`);
   say({ type: 'ready' });
   for await (const line of createInterface({ input: process.stdin })) {
@@ -53,9 +53,13 @@ async function takeOrders(): Promise<void> {
       say({ type: 'failed', id: order.id, failure: failureOf(error) });
     }
   }
+  // The doctor is gone, and nobody waits for an exit code.
+  return false;
 }
 
-async function takeSide(order: NodeOrder): Promise<void> {
+/** False where a call may still be in the kernel. */
+async function takeSide(order: NodeOrder): Promise<boolean> {
+  let isClean = true;
   const say = (line: NodeLine): void => void process.stdout.write(`${JSON.stringify(line)}\n`);
   const stopping = new AbortController();
   // A pod is told to end before it is killed, and then what it wrote is still to be removed.
@@ -64,11 +68,16 @@ async function takeSide(order: NodeOrder): Promise<void> {
   try {
     await SIDES[order.side](order, { say, signal: stopping.signal });
   } catch (error) {
+    isClean = false;
     say({ type: 'failed', failure: failureOf(error) });
   }
   clearTimeout(timer);
-  if (order.side === 'left') await tryCleanup(order.folder).catch(() => undefined);
+  // Both make the folder. Right must not remove it while left still works, and left may never have come. What cannot be
+  // removed now, the next doctor removes.
+  const removes = order.side === 'left' || (order.side === 'right' && !isClean);
+  if (removes) await tryCleanup(order.folder).catch(() => (isClean = false));
   say({ type: 'end' });
+  return isClean;
 }
 
 function failureOf(error: unknown): TrialFailure {
@@ -79,9 +88,9 @@ function failureOf(error: unknown): TrialFailure {
 
 async function main(): Promise<void> {
   const order = parsedLine<NodeOrder>(process.argv.at(-1) ?? '');
-  await (order ? takeSide(order) : takeOrders());
-  // What was said is on its way; a call that hangs is not waited for.
-  process.stdout.write('', () => process.kill(process.pid, 'SIGKILL'));
+  const isClean = order ? await takeSide(order) : await takeOrders();
+  // What was said is on its way. An ordinary exit would wait for a call that hangs.
+  process.stdout.write('', () => (isClean ? process.exit(0) : process.kill(process.pid, 'SIGKILL')));
 }
 
 void main();
