@@ -79,6 +79,11 @@ export class LaunchTrial {
     return isOver ? (this.#refusal ?? trouble ?? notTaken(this.#earlier)) : undefined;
   }
 
+  /** Leaves out a time in which no runner could take its claim. */
+  forgive(ms: number): void {
+    if (this.#sinceMs !== undefined) this.#sinceMs += ms;
+  }
+
   #refused(error: Fault): Refusal | undefined {
     this.#room.observe({ type: 'trouble', key: this.#asked.key, step: 'launch', error });
     this.#isLaunched = false;

@@ -13,10 +13,10 @@ export class MountNotes {
     this.#toldSinceMs = room.mount.belief().sinceMs;
   }
 
-  /** Adds one line for each time that the storage came back. @throws {Fault} STORAGE_ codes. */
-  async tell(): Promise<void> {
+  /** Adds one line for each time that the storage came back; returns for how long it was away. @throws {Fault} STORAGE_ codes. */
+  async tell(): Promise<number> {
     const { verdict, sinceMs, after } = this.#room.mount.belief();
-    if (verdict !== 'trusted' || after === null || sinceMs === this.#toldSinceMs) return;
+    if (verdict !== 'trusted' || after === null || sinceMs === this.#toldSinceMs) return 0;
     const seconds = (after.lastedMs / 1000).toFixed(1);
     const text =
       after.verdict === 'stalled'
@@ -25,5 +25,6 @@ export class MountNotes {
     const mark = `storage-${this.#room.now().getTime()}`;
     await this.#room.lines.add(this.#key, { stream: 'agent', text, mark });
     this.#toldSinceMs = sinceMs;
+    return after.lastedMs;
   }
 }

@@ -121,7 +121,7 @@ export class ScriptDriver {
   async #step(): Promise<Step> {
     const { key } = this.asked;
     if (!this.#hasVolume) return this.#withoutVolume();
-    await this.#mountNotes.tell();
+    this.#trial.forgive(await this.#mountNotes.tell());
     if (this.#isNew) {
       // Its record was made this moment, so there is nothing to look for; the next step looks.
       this.#isNew = false;

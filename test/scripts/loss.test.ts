@@ -91,6 +91,26 @@ t.test('a script that waits does not start during a stall', async (t) => {
   t.match(await finished(book), { outcome: { code: 'SUCCEEDED' } });
 });
 
+t.test('a stall is no part of the time in which a runner must take its script', async (t) => {
+  let nowMs = Date.now();
+  const { volume } = await scene(t);
+  const made = sceneOn(volume, { now: () => new Date(nowMs) });
+  t.teardown(() => made.book.close());
+  const { book, room, mount, executor } = made;
+  await book.start('server', t1, request);
+  await eventually(async () => (await statusOf(book)).state === 'launched');
+  mount.stalls();
+  nowMs += room.limits.launchTimeoutMs + 7000;
+  mount.returns();
+  await eventually(async () => (await statusOf(book)).journal.lines.some(({ text }) => /stalled/.test(text)));
+  t.match(await statusOf(book), { state: 'launched', outcome: null });
+  const [order] = executor.launched;
+  if (order === undefined) throw new TypeError('nothing was launched');
+  executor.claims(order);
+  executor.ends(order, { exitCode: 0 });
+  t.match(await finished(book), { outcome: { code: 'SUCCEEDED' } });
+});
+
 t.test('invariant 8: a running script is stopped, and its outcome names the loss', async (t) => {
   const { book, mount, executor, order, volume } = await running(t);
   await emptied(volume);
