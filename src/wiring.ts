@@ -89,16 +89,7 @@ export async function findState(parts: Parts, state: AgentState): Promise<Inside
   const epoch = await findOrCreateEpoch(volume);
   mount.adopt(epoch);
   const folder = await volume.realRoot();
-  const blobs = new BlobStore(volume, {
-    maxBytes: config.uploadMaxBytes,
-    memoryBytes: UPLOAD_MEMORY_BYTES,
-    minBytesPerSecond: config.uploadMinBytesPerSecond,
-    rateWindowMs: config.uploadStallMs,
-    reserveBytes: config.volumeReserveBytes,
-    maxUploads: config.maxUploads,
-    unknownLengthBytes: config.uploadMaxBytes / 64,
-  });
-  const packages = new PackageStore(volume, blobs);
+  const { blobs, packages } = makeStores(parts);
   const { executor, pods, agentPod } = await makeExecutor(parts, state);
   const now = (): Date => new Date();
   const room: ScriptRoom = {
@@ -143,6 +134,19 @@ export async function findState(parts: Parts, state: AgentState): Promise<Inside
     });
   const view = { scripts: book, packages, blobs };
   return { view, book, keeper, blobs, sweeper, executor, pods, podDuty };
+}
+
+function makeStores({ config, volume }: Parts): ScriptRoom['stores'] {
+  const blobs = new BlobStore(volume, {
+    maxBytes: config.uploadMaxBytes,
+    memoryBytes: UPLOAD_MEMORY_BYTES,
+    minBytesPerSecond: config.uploadMinBytesPerSecond,
+    rateWindowMs: config.uploadStallMs,
+    reserveBytes: config.volumeReserveBytes,
+    maxUploads: config.maxUploads,
+    unknownLengthBytes: config.uploadMaxBytes / 64,
+  });
+  return { blobs, packages: new PackageStore(volume, blobs) };
 }
 
 /** Local or in a cluster, as the configuration says; the code for a cluster is loaded only where it is used. */
