@@ -50,7 +50,8 @@ test('while every call hangs, requests are refused in time and all else answers'
     { status: 503, json: { code: 'STORAGE_TIMEOUT' } },
     'refused by what is believed, not by a deadline',
   );
-  t.equal((await soon(agent.call('GET', '/readyz'))).status, 503);
+  // It answers for what is in memory, and a server that is sent away could not ask for its scripts.
+  t.match(await soon(agent.call('GET', '/readyz')), { status: 200, text: /stalled/ });
   const status = await soon(agent.call('GET', '/v1/scripts/runs'));
   t.match(status, { status: 200, json: { state: 'running', outcome: null } }, status.text);
   const stuck = threadsOf(pid).filter(({ state }) => state === 'D');
