@@ -131,7 +131,8 @@ export class MountWatch implements MountTrust {
   }
 
   async confirm(): Promise<Belief> {
-    await this.#liveness.next();
+    // Before the first look there is none to wait for: whoever adopted the epoch has just read it.
+    if (this.#tick !== undefined) await this.#liveness.next();
     return this.#case.belief;
   }
 

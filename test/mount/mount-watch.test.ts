@@ -149,6 +149,17 @@ test('confirm() answers with a look that began after the call', async (t) => {
   t.equal((await watch.confirm()).rule, 'unproven');
 });
 
+test('adopt() trusts a volume that was just read, and confirm() waits for no look before the first', async (t) => {
+  const watch = new MountWatch({
+    probes: new MadeProbes(),
+    limits: LIMITS,
+    ...{ serverDeadlineMs: 100, owner: 'test', maySpawn: () => true, observe: () => undefined },
+  });
+  t.teardown(() => watch.close());
+  watch.adopt(EPOCH);
+  t.match(await watch.confirm(), { verdict: 'trusted', rule: 'reads-back' });
+});
+
 test('a watch makes another nursery only where a spawn is safe; without one it stalls', async (t) => {
   let maySpawn = false;
   const { watch, probes } = watchOf(t, { maySpawn: () => maySpawn });
