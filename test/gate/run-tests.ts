@@ -7,6 +7,7 @@
  *  a skipped test makes the run red: a test that did not run has shown nothing. */
 import { spawn } from 'node:child_process';
 import { existsSync, globSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { Parser } from 'tap-parser';
 import { TestLog } from './test-log.ts';
 
@@ -18,6 +19,7 @@ const fileTimeoutMs = (testTimeoutSeconds + 20) * 1000;
 /** These need a cluster, a mount or a quiet machine; name one to run it. */
 const onRequest = ['test/cluster', 'test/nfs', 'test/bench'];
 const stderrTailBytes = 32_768;
+const quickExit = resolve('.build/test/gate/quick-exit.js');
 
 interface Ending {
   readonly file: string;
@@ -53,7 +55,7 @@ function run(file: string): Promise<Ending> {
   if (!existsSync(compiled)) throw new RangeError(`${file} is not compiled: npm run build`);
   const log = new TestLog();
   const startedAt = performance.now();
-  const child = spawn(process.execPath, ['--enable-source-maps', compiled], {
+  const child = spawn(process.execPath, ['--enable-source-maps', '--import', quickExit, compiled], {
     detached: true,
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, TAP_TIMEOUT: String(testTimeoutSeconds) },
