@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url';
 import type { Config } from './config.ts';
 import type { ErrnoMeaning } from './mount/errno.ts';
 import type { Gate, GateEvent } from './mount/gate.ts';
+import { readMountFacts } from './mount/mount-info.ts';
 import { MountRecovery } from './mount/mount-recovery.ts';
 import { refusalFor } from './mount/mount-trust.ts';
 import { MountWatch } from './mount/mount-watch.ts';
@@ -85,10 +86,12 @@ export class AgentMount {
     this.#gate = gate;
     this.watch.subscribe((belief) => this.#turned(gate, belief));
     const layout = new VolumeLayout(this.#config.volume);
+    const before = readMountFacts(folder);
     const slowDeadlineMs = this.#config.volumeSlowDeadlineMs;
     this.#recovery = new MountRecovery({
       watch: this.watch,
       volume: new Volume({ gate: gate.always, layout, slowDeadlineMs }),
+      isMounted: async () => (await readMountFacts(folder))?.mountPoint === (await before)?.mountPoint,
       retryMs: this.#config.probeIntervalMs,
       failed: (error) => this.#reporter.recoveryFailed(error),
     });

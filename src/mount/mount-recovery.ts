@@ -8,6 +8,8 @@ export interface MountRecoveryOptions {
   readonly watch: Pick<MountWatch, 'belief' | 'epoch' | 'expect' | 'subscribe'>;
   /** A way to the volume that is open while nothing else may pass. */
   readonly volume: Volume;
+  /** Whether the folder is still on the mount that it was on at the start. */
+  readonly isMounted: () => Promise<boolean>;
   /** From one trial to the next. */
   readonly retryMs: number;
   readonly failed: (error: unknown) => void;
@@ -54,8 +56,11 @@ export class MountRecovery {
   }
 
   async #recover(): Promise<void> {
-    const { volume, watch, failed } = this.#options;
+    const { volume, watch, failed, isMounted } = this.#options;
     try {
+      // The bare folder below a mount that is gone is empty too, and a volume there would be on the local disk.
+      if (!(await isMounted()))
+        throw new Fault('STORAGE_UNREACHABLE', `the volume of ${volume.layout.root} is not mounted any more`);
       // A folder that a kubelet made is no volume: what is there already is looked at before anything is made.
       const found = await readEpoch(volume);
       if (found === undefined && watch.belief().rule !== 'emptied') return;

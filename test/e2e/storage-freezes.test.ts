@@ -11,7 +11,7 @@ import {
   running,
 } from '../faults/agent-on-faults.ts';
 import { missingForFaults } from '../faults/faulty-mount.ts';
-import { bytesOf, type AgentProcess } from '../harness/agent-process.ts';
+import { agentTextOf, bytesOf, type AgentProcess } from '../harness/agent-process.ts';
 import { eventually } from '../harness/eventually.ts';
 
 const skip = missingForFaults() ?? false;
@@ -48,14 +48,7 @@ test(
       t.equal(bytesOf(lines, 'stdout').toString(), expected, ticket);
     }
     const { lines } = await followed(agent, 's0');
-    t.match(
-      lines
-        .filter(({ stream }) => stream === 'agent')
-        .map(({ text }) => text)
-        .join('\n'),
-      / s\b/,
-      'it says how long',
-    );
+    t.match(agentTextOf(lines), / s\b/, 'it says how long');
   },
 );
 

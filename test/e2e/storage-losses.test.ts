@@ -1,6 +1,6 @@
 /** Storage that comes back with other data, or none: every script that depended on it ends with the cause (invariants 4, 6, 8). */
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'tap';
 import { VolumeLayout } from '../../src/protocol/volume-layout.ts';
@@ -16,7 +16,7 @@ import {
   type AgentOnFaults,
 } from '../faults/agent-on-faults.ts';
 import { missingForFaults } from '../faults/faulty-mount.ts';
-import { AgentProcess, bytesOf, type Answer } from '../harness/agent-process.ts';
+import { AgentProcess, agentTextOf, bytesOf, type Answer } from '../harness/agent-process.ts';
 import { eventually } from '../harness/eventually.ts';
 
 const skip = missingForFaults() ?? false;
@@ -130,14 +130,7 @@ test('a volume that shows other data for a moment and comes back whole ends noth
   const { status, lines } = await followed(agent, 'goes-on');
   t.match(status.outcome, { code: 'SUCCEEDED' });
   t.equal(bytesOf(lines, 'stdout').toString(), 'up\nwhole\n');
-  t.match(
-    lines
-      .filter(({ stream }) => stream === 'agent')
-      .map(({ text }) => text)
-      .join('\n'),
-    / s\b/,
-    'it says for how long',
-  );
+  t.match(agentTextOf(lines), / s\b/, 'it says for how long');
 });
 
 test('a copied script outlives its volume, and says what could not be collected', { skip }, async (t) => {
@@ -181,4 +174,15 @@ test('a mount that is gone is no empty volume: nothing is written where it was',
   t.not(await verdictOf(agent), 'trusted');
   t.match(await agent.push('p', '1.0.0', randomBytes(10)), { status: 503 });
   await answersBeside(agent);
+});
+
+test('after an unmount, no volume is made on the disk below', { skip }, async (t) => {
+  const { agent, mount } = await agentOnFaults(t, FAST);
+  await running(agent, 'lost', 'sleep 600');
+  await mount.stop();
+  const { status } = await followed(agent, 'lost');
+  t.match(status.outcome, { code: /^STORAGE_/, category: 'storage' }, JSON.stringify(status.outcome));
+  t.not(await verdictOf(agent), 'trusted');
+  t.match(await agent.push('p', '1.0.0', randomBytes(10)), { status: 503 });
+  t.same(readdirSync(mount.volume), []);
 });

@@ -167,6 +167,12 @@ export class AgentProcess {
   }
 }
 
+/** What the agent itself says in a journal, a line each. */
+export function agentTextOf(lines: readonly JournalLine[]): string {
+  const own = lines.filter(({ stream }) => stream === 'agent');
+  return own.map(({ text }) => text).join('\n');
+}
+
 /** The bytes that the script wrote to one of its streams, put together again from its lines. */
 export function bytesOf(lines: readonly JournalLine[], stream: 'stdout' | 'stderr'): Buffer {
   return Buffer.concat(

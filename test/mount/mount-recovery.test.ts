@@ -31,12 +31,16 @@ class MadeWatch {
   }
 }
 
-function recoveryOf(t: Test) {
+function recoveryOf(t: Test, isMounted: () => boolean = () => true) {
   const folder = temporaryFolder(t);
   const volume = volumeAt(folder);
   const watch = new MadeWatch();
   const failures: unknown[] = [];
-  const recovery = new MountRecovery({ watch, volume, retryMs: 20, failed: (error) => failures.push(error) });
+  const recovery = new MountRecovery({
+    ...{ watch, volume, retryMs: 20 },
+    isMounted: () => Promise.resolve(isMounted()),
+    failed: (error) => failures.push(error),
+  });
   t.teardown(() => recovery.close());
   return { folder, volume, watch, failures, recovery };
 }
@@ -76,6 +80,17 @@ test('nothing is made where the old data may come back', async (t) => {
   await recovery.close();
   t.same(watch.expected, []);
   t.equal(await volume.list(volume.layout.root), undefined);
+});
+
+test('nothing is made in the bare folder below a mount that is gone', async (t) => {
+  let isMounted = false;
+  const { volume, watch, failures } = recoveryOf(t, () => isMounted);
+  watch.turn('emptied');
+  await eventually(() => failures.length > 1);
+  t.match(failures[0], { code: 'STORAGE_UNREACHABLE', message: /not mounted any more/ });
+  t.equal(await volume.list(volume.layout.root), undefined);
+  isMounted = true;
+  await eventually(() => watch.expected.length > 0);
 });
 
 test('close() ends the trials', async (t) => {

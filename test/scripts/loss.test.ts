@@ -57,6 +57,17 @@ async function emptied(volume: Volume): Promise<void> {
   await ensureLayout(volume);
 }
 
+/** A running script whose volume was emptied, and that was settled for it. */
+async function lost(test: Test): Promise<Scene & { volume: Volume }> {
+  const made = await running(test);
+  const { book, mount, executor, volume } = made;
+  executor.stop = () => Promise.resolve((executor.vanishes(key1), true));
+  await emptied(volume);
+  mount.loses();
+  await finished(book);
+  return made;
+}
+
 /** Another agent with the same keep, as after a restart. */
 async function restarted(test: Test, { executor, mount }: Scene, volume: Volume): Promise<Scene> {
   const next = sceneOn(volume, { executor, mount });
@@ -184,12 +195,8 @@ t.test('a copied script goes on, and how it ends outlives the volume and the age
 });
 
 t.test('an outcome outlives the loss and a restart, and comes back to the volume', async (t) => {
-  const before = await running(t);
+  const before = await lost(t);
   const { book, mount, executor, volume } = before;
-  executor.stop = () => Promise.resolve((executor.vanishes(key1), true));
-  await emptied(volume);
-  mount.loses();
-  await finished(book);
   await book.close();
   const next = await restarted(t, before, volume);
   const { outcome, journal } = await statusOf(next.book);
@@ -202,12 +209,8 @@ t.test('an outcome outlives the loss and a restart, and comes back to the volume
 });
 
 t.test('invariant 3: a ticket that was completed during a loss never runs again', async (t) => {
-  const before = await running(t);
+  const before = await lost(t);
   const { book, mount, executor, volume } = before;
-  executor.stop = () => Promise.resolve((executor.vanishes(key1), true));
-  await emptied(volume);
-  mount.loses();
-  await finished(book);
   await book.start('server', t1, request);
   await t.rejects(book.start('server', t1, copied), { code: 'TICKET_CONFLICT' });
   await book.complete('server', t1);
